@@ -128,9 +128,9 @@ def imported_names(module: Module, node: ast.Import | ast.ImportFrom) -> list[st
     base = node.module or ""
     if node.level:
         parts = module.package.split(".")
-        kept = parts[: len(parts) - (node.level - 1)]
+        kept = parts[: max(0, len(parts) - (node.level - 1))]  # too many dots: from nowhere
         base = ".".join([*kept, *([base] if base else [])])
-    return [f"{base}.{alias.name}" for alias in node.names]
+    return [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
 
 
 def runtime_imports(source: ast.AST) -> list[ast.Import | ast.ImportFrom]:
