@@ -2,10 +2,10 @@
 
 Owns: where things stand and how they are imported. What stands inside a file is test_tidy.py's.
 
-The four folders are imported as shardmq.<folder> through `package-dir` in pyproject.toml. That works
-as long as nobody imports a folder by its bare name (a second copy of every class), no two folders
-import each other, and `packages` names every directory (an unlisted one works in the checkout and is
-missing in the wheel).
+The four folders are imported as shardmq.<folder> through `package-dir` in pyproject.toml. That
+works as long as nobody imports a folder by its bare name (a second copy of every class), no two
+folders import each other, and `packages` names every directory (an unlisted one works in the
+checkout and is missing in the wheel).
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _mirrors() -> dict[Module, list[str]]:
 
 
 def owners(test: str, mirrors: dict[Module, list[str]]) -> list[Module]:
-    """The modules that tests/unit/.../test_<module>[_<topic>].py belongs to: the longest name wins."""
+    """The modules that a file test_<module>[_<topic>].py belongs to: the longest name wins."""
     stem = test.removesuffix(".py")
     fits = {
         module: max(map(len, own))
