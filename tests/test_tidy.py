@@ -19,6 +19,8 @@ from support.tidy import Ban
 # the reason says which I/O. Patterns are those of fnmatch, relative to the root.
 SHELLS: dict[str, str] = {
     "actors/kernel/clock.py": "the clock itself",
+    "router/cli/*": "the command line: arguments, environment, files, terminal, signals",
+    "shards/log/realio.py": "LogIO on a real disk",
 }
 
 # What pure code may not import: it would bring time, chance, files, sockets or threads into it.
