@@ -84,6 +84,14 @@ class Record(Protocol):
     @property
     def epoch(self) -> int: ...
     @property
+    def length(self) -> int:
+        """Of the whole record, prefix included, in bytes."""
+
+    @property
+    def count(self) -> int:
+        """Offsets that a batch takes."""
+
+    @property
     def payload(self) -> bytes:
         """A record batch, or the msgpack of a state record."""
 

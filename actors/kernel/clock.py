@@ -1,0 +1,23 @@
+"""The production clock: the one place in ShardMQ that reads the time.
+
+Owns: the two readings behind `Now`. Must not know who asks. Everything else takes a `Clock`, so
+that tests and the simulator decide how late it is.
+"""
+
+from __future__ import annotations
+
+import time
+
+from .ports import Now
+
+__all__ = ["SystemClock"]
+
+
+class SystemClock:
+    """Time from the operating system."""
+
+    __slots__ = ()
+
+    def now(self) -> Now:
+        """Both clocks, read together."""
+        return Now(time.monotonic() * 1e3, time.time_ns() // 1_000_000)
