@@ -1,0 +1,343 @@
+"""The router's core: what is handed on, what is answered here, and never twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from shardmq.actors.kernel.ports import Letter
+from shardmq.actors.protocol import messages as m
+from shardmq.actors.protocol.codec import encode_header
+from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.frames import (
+    ENVELOPE,
+    FLAG_JSON,
+    FLAG_REPLY,
+    ROUTE,
+    SHARD_ANY,
+    SHARD_COORDINATOR,
+    SHARD_ROUTER,
+    pack_envelope,
+    pack_reply,
+    pack_request,
+    unpack_route,
+)
+from shardmq.actors.protocol.limits import (
+    DEADLINE_MS_MAX,
+    REQUEST_QUEUES_MAX,
+    SESSION_BYTES_MAX,
+    SESSION_IDLE_MS,
+    SESSION_REQUESTS_MAX,
+)
+from shardmq.actors.protocol.verbs import Verb
+from shardmq.router.reception import Identity
+from shardmq.router.router import GRACE_MS, STOP_WAIT_MS, Router
+from support.manual import CountingRandomness, at
+
+PEER = b"\0peer"
+EPOCH = 1
+LINKS = ("shard-0", "shard-1", "coordinator")
+
+
+def started(*, hello: bool = True, links: tuple[str, ...] = LINKS) -> Router:
+    router = Router(shards=2, randomness=CountingRandomness(), identity=Identity("router-0", "9.9"))
+    for link in links:
+        assert router.link_changed(link, True, at(0)) == []
+    if hello:
+        code_of(router.handle([front(Verb.HELLO, m.Hello())], at(0)))
+    return router
+
+
+def front(
+    verb: int,
+    header: m.Header | bytes = b"\x80",
+    *payload: bytes,
+    shard: int = 0,
+    request_id: int = 1,
+    deadline_ms: int = 1_000,
+    flags: int = 0,
+    peer: bytes = PEER,
+) -> Letter:
+    body = header if isinstance(header, bytes) else encode_header(header, flags)
+    route = pack_request(verb, request_id, deadline_ms, shard=shard, flags=flags)
+    return "front", peer, [route, body, *payload]
+
+
+def answer(handed_on: Letter, *payload: bytes, code: int = Code.OK) -> Letter:
+    """What an actor sends back for a letter that the router handed on."""
+    link, _, frames = handed_on
+    return link, b"", [frames[0], pack_reply(unpack_route(frames[1]), code), b"\x80", *payload]
+
+
+def code_of(letters: list[Letter]) -> Code:
+    """The code of the only letter, which goes to the front."""
+    [(link, peer, frames)] = letters
+    assert (link, peer) == ("front", PEER)
+    route = unpack_route(frames[0])
+    assert route.flags & FLAG_REPLY
+    return Code(route.tail)
+
+
+def error_of(letters: list[Letter]) -> m.ErrorReply:
+    code = code_of(letters)
+    error: m.ErrorReply = msgspec.msgpack.decode(letters[0][2][1], type=m.ErrorReply)
+    assert error.name == code.name
+    return error
+
+
+# --- sessions ---------------------------------------------------------------------------------
+
+
+def test_hello_opens_a_session_and_announces_the_limits() -> None:
+    router = started(hello=False)
+    [(_, peer, (route, header))] = router.handle([front(Verb.HELLO, m.Hello())], at(0))
+    welcome = msgspec.msgpack.decode(header, type=m.Welcome)
+    assert (peer, unpack_route(route).tail) == (PEER, Code.OK)
+    assert (welcome.shards, welcome.broker, welcome.batch_version) == (2, "9.9", 1)
+    assert welcome.limits.session_bytes == SESSION_BYTES_MAX
+    assert int(welcome.router_epoch, 16) == EPOCH
+
+
+def test_hello_in_json_is_answered_in_json() -> None:
+    router = started(hello=False)
+    letters = router.handle([front(Verb.HELLO, m.Hello(), flags=FLAG_JSON)], at(0))
+    assert msgspec.json.decode(letters[0][2][1])["shards"] == 2
+
+
+def test_without_hello_there_is_no_session() -> None:
+    router = started(hello=False)
+    for verb in (Verb.PRODUCE, Verb.PING, Verb.ROUTE):
+        assert error_of(router.handle([front(verb)], at(0))).name == "UNKNOWN_SESSION"
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        (b"\xc1", Code.BAD_REQUEST),
+        (b"\x81\xa5minor\xa1x", Code.BAD_REQUEST),
+        (encode_header(m.Hello(batch_version=0)), Code.UNSUPPORTED_VERSION),
+    ],
+)
+def test_a_hello_that_cannot_be_read_or_served_opens_nothing(header: bytes, code: Code) -> None:
+    router = started(hello=False)
+    assert code_of(router.handle([front(Verb.HELLO, header)], at(0))) == code
+    assert router.stats()["sessions"] == 0
+    assert router.wake_at_ms is None or code_of(router.handle([front(Verb.PING)], at(1)))
+
+
+def test_a_silent_session_is_forgotten_and_the_router_sleeps_again() -> None:
+    router = started()
+    late = SESSION_IDLE_MS + 2_000.0
+    assert router.handle([], at(late)) == []
+    assert router.stats()["sessions"] == 0
+    assert router.wake_at_ms is None
+    assert code_of(router.handle([front(Verb.PING)], at(late))) == Code.UNKNOWN_SESSION
+
+
+# --- handing on -------------------------------------------------------------------------------
+
+
+def test_a_request_is_handed_on_untouched_behind_an_envelope() -> None:
+    router = started()
+    letter = front(Verb.PRODUCE, b"\x80", b"batch", shard=1, request_id=77)
+    [(link, peer, frames)] = router.handle([letter], at(0))
+    assert (link, peer) == ("shard-1", b"")
+    assert frames[1:] == letter[2]
+    epoch, session, frame_bytes, _ = ENVELOPE.unpack(frames[0])
+    assert (epoch, frame_bytes) == (EPOCH, 24 + 1 + 5)
+    assert session > 0
+
+
+def test_a_reply_finds_its_connection_and_loses_the_envelope() -> None:
+    router = started()
+    [handed_on] = router.handle([front(Verb.FETCH, request_id=5)], at(0))
+    reply = answer(handed_on, b"records")
+    assert router.handle([reply], at(1)) == [("front", PEER, reply[2][1:])]
+    assert router.drained()
+
+
+@pytest.mark.parametrize(
+    ("verb", "shard", "link"),
+    [
+        (Verb.PRODUCE, 0, "shard-0"),
+        (Verb.OFFSETS, 1, "shard-1"),
+        (Verb.ROUTE, SHARD_ANY, "coordinator"),
+        (Verb.TOPIC_CREATE, 0, "coordinator"),
+        (Verb.TOPIC_UPDATE, SHARD_COORDINATOR, "coordinator"),
+        (Verb.TOPIC_DELETE, 7, "coordinator"),
+        (Verb.TOPIC_LIST, 1, "coordinator"),
+        (Verb.STATS, 1, "shard-1"),
+        (Verb.STATS, SHARD_COORDINATOR, "coordinator"),
+    ],
+)
+def test_the_verbs_row_says_who_answers(verb: Verb, shard: int, link: str) -> None:
+    [(found, _, _)] = started().handle([front(verb, shard=shard)], at(0))
+    assert found == link
+
+
+def test_any_shard_means_each_in_turn_that_is_there() -> None:
+    router = started()
+    ask = [front(Verb.PRODUCE, shard=SHARD_ANY, request_id=one) for one in range(4)]
+    assert [link for link, _, _ in router.handle(ask, at(0))] == ["shard-0", "shard-1"] * 2
+    router.link_changed("shard-0", False, at(1))
+    assert [link for link, _, _ in router.handle(ask, at(2))] == ["shard-1"] * 4
+
+
+def test_a_drain_of_many_is_answered_in_one_call() -> None:
+    router = started()
+    many = [front(Verb.PRODUCE, shard=one % 2, request_id=one) for one in range(100)]
+    handed_on = router.handle(many, at(0))
+    assert len(handed_on) == 100
+    replies = router.handle([answer(one) for one in handed_on], at(1))
+    assert [unpack_route(frames[0]).request_id for _, _, frames in replies] == list(range(100))
+
+
+# --- answered here ----------------------------------------------------------------------------
+
+
+def test_ping_and_the_routers_own_figures_are_answered_here() -> None:
+    router = started()
+    router.report_loop(lambda: {"turns": 3})
+    assert code_of(router.handle([front(Verb.PING)], at(0))) == Code.OK
+    [(_, _, frames)] = router.handle([front(Verb.STATS, shard=SHARD_ROUTER)], at(0))
+    stats = msgspec.msgpack.decode(frames[1], type=m.StatsReply)
+    assert stats.actor == "router-0"
+    assert (stats.figures["turns"], stats.figures["sessions"]) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("letter", "code"),
+    [
+        (front(Verb.DEFINE), Code.FORBIDDEN),
+        (front(99), Code.UNKNOWN_VERB),
+        (front(Verb.PRODUCE, shard=2), Code.STALE_ROUTE),
+        (front(Verb.STATS, shard=2), Code.INVALID_ARGUMENT),
+        (front(Verb.PRODUCE, deadline_ms=0), Code.BAD_REQUEST),
+        (("front", PEER, [pack_request(Verb.FETCH, 1, 9)]), Code.BAD_REQUEST),
+        (front(Verb.FETCH, flags=FLAG_REPLY), Code.BAD_REQUEST),
+        (front(Verb.FETCH, b"", *[b""] * (REQUEST_QUEUES_MAX + 1)), Code.TOO_LARGE),
+        (front(Verb.PRODUCE, b"", bytes(SESSION_BYTES_MAX)), Code.TOO_LARGE),
+        (("front", PEER, [ROUTE.pack(b"SMQ", 2, 1, 0, 0, 1, 1), b""]), Code.UNSUPPORTED_VERSION),
+    ],
+)
+def test_what_cannot_be_handed_on_is_refused_with_the_reason(letter: Letter, code: Code) -> None:
+    error = error_of(started().handle([letter], at(0)))
+    assert error.name == code.name
+    assert len(error.message) > 10
+
+
+@pytest.mark.parametrize("frames", [[b""], [b"x" * 24, b""], [b"SMQ"], [bytes(25)]])
+def test_what_has_no_route_frame_is_counted_and_dropped(frames: list[Any]) -> None:
+    router = started()
+    assert router.handle([("front", PEER, frames)], at(0)) == []
+    assert router.handle([("front", b"stranger", frames)], at(0)) == []
+    assert router.stats()["malformed_requests"] == 2
+
+
+def test_a_deadline_beyond_the_limit_counts_as_the_limit() -> None:
+    router = started()
+    [letter] = router.handle([front(Verb.FETCH, deadline_ms=0xFFFFFFFF)], at(0))
+    assert letter[0] == "shard-0"
+    assert router.handle([], at(DEADLINE_MS_MAX)) == []
+    assert code_of(router.handle([], at(DEADLINE_MS_MAX + 3_000.0))) == Code.TIMED_OUT
+
+
+def test_too_much_in_flight_is_busy_until_a_reply_makes_room() -> None:
+    router = started()
+    [first] = router.handle([front(Verb.PRODUCE, b"", bytes(SESSION_BYTES_MAX - 100))], at(0))
+    second = front(Verb.PRODUCE, b"", bytes(200), request_id=2)
+    busy = error_of(router.handle([second], at(0)))
+    assert (busy.name, busy.retryable) == ("BUSY", True)
+    assert busy.retry_after_ms > 0
+    router.handle([answer(first)], at(1))
+    assert router.handle([second], at(2))[0][0] == "shard-0"
+
+
+def test_too_many_requests_in_flight_are_busy() -> None:
+    router = started()
+    for request_id in range(SESSION_REQUESTS_MAX):
+        router.handle([front(Verb.FETCH, request_id=request_id)], at(0))
+    assert error_of(router.handle([front(Verb.FETCH, request_id=9_999)], at(0))).name == "BUSY"
+
+
+# --- loss -------------------------------------------------------------------------------------
+
+
+def test_a_shard_that_is_not_there_is_said_at_once() -> None:
+    error = error_of(started(links=()).handle([front(Verb.PRODUCE)], at(0)))
+    assert (error.name, error.retryable) == ("UNAVAILABLE", True)
+    assert error.retry_after_ms > 0
+
+
+def test_a_lost_link_answers_what_was_on_it_and_nothing_else() -> None:
+    router = started()
+    kept, lost = router.handle(
+        [front(Verb.PRODUCE, shard=1, request_id=1), front(Verb.PRODUCE, shard=0, request_id=2)],
+        at(0),
+    )
+    letters = router.link_changed("shard-0", False, at(1))
+    assert code_of(letters) == Code.UNAVAILABLE
+    assert unpack_route(letters[0][2][0]).request_id == 2
+    assert router.handle([answer(lost)], at(2)) == []
+    assert code_of(router.handle([answer(kept)], at(2))) == Code.OK
+    assert router.stats()["late_replies"] == 1
+
+
+def test_a_request_that_nobody_answers_times_out_behind_its_deadline() -> None:
+    router = started()
+    [lost] = router.handle([front(Verb.ROUTE, deadline_ms=2_000)], at(0))
+    assert router.handle([], at(2_000.0 + GRACE_MS - 1)) == []
+    assert code_of(router.handle([], at(2_000.0 + GRACE_MS + 1_000))) == Code.TIMED_OUT
+    assert router.handle([answer(lost)], at(9_000)) == []
+
+
+def test_a_reply_to_another_routers_request_is_dropped() -> None:
+    router = started()
+    [(link, peer, frames)] = router.handle([front(Verb.PRODUCE)], at(0))
+    _, session, size, _ = ENVELOPE.unpack(frames[0])
+    for envelope in (pack_envelope(EPOCH + 1, session, size), pack_envelope(EPOCH, 12345, size)):
+        assert router.handle([answer((link, peer, [envelope, *frames[1:]]))], at(1)) == []
+    assert router.stats()["late_replies"] == 2
+    assert not router.drained()
+
+
+def test_a_malformed_reply_is_counted_and_dropped() -> None:
+    router = started()
+    for frames in ([b""], [b"", b"", b""], [bytes(24), b"short", b""]):
+        assert router.handle([("shard-0", b"", frames)], at(0)) == []
+    assert router.stats()["malformed_requests"] == 3
+
+
+def test_a_resent_request_is_answered_once() -> None:
+    router = started()
+    [first] = router.handle([front(Verb.FETCH, request_id=4)], at(0))
+    [second] = router.handle([front(Verb.FETCH, request_id=4)], at(1))
+    assert code_of(router.handle([answer(second)], at(2))) == Code.OK
+    assert router.handle([answer(first)], at(3)) == []
+
+
+# --- stop -------------------------------------------------------------------------------------
+
+
+def test_a_stop_answers_polls_at_once_and_lets_work_finish() -> None:
+    router = started()
+    work, _ = router.handle(
+        [front(Verb.PRODUCE, request_id=1), front(Verb.FETCH, request_id=2)], at(0)
+    )
+    assert code_of(router.stop(at(10))) == Code.SHUTTING_DOWN
+    assert not router.drained()
+    assert error_of(router.handle([front(Verb.PRODUCE)], at(11))).name == "SHUTTING_DOWN"
+    assert code_of(router.handle([answer(work)], at(12))) == Code.OK
+    assert router.drained()
+
+
+def test_a_stop_does_not_wait_for_ever() -> None:
+    router = started()
+    router.handle([front(Verb.PRODUCE)], at(0))
+    router.stop(at(10))
+    assert router.wake_at_ms == 10 + STOP_WAIT_MS
+    assert code_of(router.handle([], at(10 + STOP_WAIT_MS))) == Code.SHUTTING_DOWN
+    assert router.drained()
+    assert router.wake_at_ms is None
