@@ -137,7 +137,7 @@ class Child:
             return Exit(code, str(json.loads(said)["reason"]))
         if code < 0:
             return Exit(code, f"killed by {_signal_name(-code)}")
-        return Exit(code, f"exit code {code}, see its log")
+        return Exit(code, "stopped in order" if code == 0 else f"exit code {code}, see its log")
 
     def close(self) -> None:
         """Releases the descriptors of a process that has ended."""
