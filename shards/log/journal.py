@@ -1,0 +1,386 @@
+"""The journal: an append-only log of records, and the state that is a fold over it.
+
+Owns the way of a record: built, buffered, applied to the projections, written, synced. What runs
+beside the loop is chosen here and done in `jobs`; recovery, search, retention are their own files.
+Knows nothing of topics or messages: the coordinator's journal is the same.
+
+    records below      may
+    durable            be seen by consumers, be answered in mode `synced`
+    written            be answered in mode `written`; lost only with the machine
+    end                be decided upon: the projections have them
+
+`append_*` touches no disk except at a roll. One `write` a turn hands over all that is buffered; one
+sync at a time runs beside the loop and covers all that was written when it began, which is group
+commit. Shortly after the last append a mark names the end as durable, so that recovery can tell a
+torn tail from rot; a mark asks for no mark.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+
+from shardmq.actors.kernel.ports import Job, Now, Projection, Refusal, Span
+
+from . import setaside
+from .errors import DamagedRecord, FatalLogError, ReadOnlyLog
+from .flush import Flush
+from .housekeeping import Housekeeping
+from .io import LogIO
+from .jobs import DropJob, PrepareJob, ScrubJob, SealJob, SyncJob
+from .options import JournalOptions
+from .reader import read_spans
+from .record import (
+    BATCH,
+    BATCH_CRC,
+    FLOOR,
+    LAST_SLICE,
+    MARK,
+    PREFIX_BYTES,
+    SEGMENT,
+    SNAPSHOT,
+    STATE,
+    LogRecord,
+    encode_prefix,
+)  # fmt: skip
+from .recovery import Recovered, recover, segment_header
+from .report import JournalStats, RecoveryReport
+from .snapshot import SeriesWriter
+
+__all__ = ["Journal"]
+
+_BATCH_COUNT = struct.Struct("<16xI")
+_JOINED_BYTES_MAX = 4096
+"""Average size of buffers up to which copying them together is cheaper than a longer writev."""
+_OWN_LSN = -1
+"""As base offset: slice 0 names the series after itself."""
+_OPENING_BYTES = 4096
+"""Room that a new segment has besides the record for which it was rolled."""
+
+
+class Journal:
+    """See `actors.kernel.ports.QueueLog`; made by `open`.
+
+    Attributes:
+        report: what recovery found and did.
+        drop_guard: asked with (base, end) before a segment is dropped; False holds it back.
+    """
+
+    def __init__(
+        self, io: LogIO, options: JournalOptions, projections: Sequence[Projection],
+        recovered: Recovered,
+    ) -> None:  # fmt: skip
+        self.report: RecoveryReport = recovered.report
+        self.drop_guard: Callable[[int, int], bool] = lambda base, end: True
+        self._io = io
+        self._options = options
+        self._folds = [(one.bucket_of, one.apply) for one in projections]
+        self._files = recovered.files
+        self._index = recovered.tables.index
+        self._lock = recovered.lock
+        self._epoch = recovered.epoch
+        self._read_only = recovered.report.read_only
+        self._end = self._written = self._durable = recovered.end
+        self._chain = recovered.chain
+        self._stored_at_ms = recovered.stored_at_ms
+        self._records = recovered.segment_records
+        self._series = SeriesWriter(projections, options)
+        self._slice_at_ms = 0.0
+        self._keep_from = recovered.found.replay_from
+        self._next_keep: tuple[int, int] | None = None
+        self._housekeeping = Housekeeping(
+            io, options, self._files, self._index, lambda base, end: self.drop_guard(base, end)
+        )
+        self._pending: list[bytes] = []
+        self._flush = Flush(io, options, self._files)
+        self._job: Job | None = None
+        self._after_sync = False
+        self._mark_at_ms: float | None = None
+        self._appended = 0
+        self._damaged_reads: set[int] = set()
+
+    @classmethod
+    def open(
+        cls, io: LogIO, options: JournalOptions, projections: Sequence[Projection], now: Now
+    ) -> Journal:
+        """Recover the log in `options.directory` (made if missing) into fresh `projections`, and
+        begin a new epoch, durably.
+
+        Raises:
+            LogError: in use, of another format or owner.
+            FatalLogError: the disk failed.
+        """
+        try:
+            recovered = recover(io, options, projections)
+        except OSError as error:
+            raise FatalLogError(f"recovering {options.directory}", error) from error
+        journal = cls(io, options, projections, recovered)
+        if not journal._read_only:
+            journal._begin_epoch(recovered, now)
+        journal._housekeeping.tick(now)
+        return journal
+
+    def _begin_epoch(self, recovered: Recovered, now: Now) -> None:
+        files, fresh = self._files, False
+        try:
+            if not files.segments:
+                self._new_segment(_OPENING_BYTES, now)
+                fresh = True
+            elif self._end == files.active.base:
+                files.active.first_stored_ms = max(self._stored_at_ms, now.wall_ms)
+                self._append(SEGMENT, 0, 0, 0, 0, segment_header(self._options.owner), now)
+            for queue, floor in sorted(recovered.floors.items()):
+                self._append(FLOOR, queue, floor, 0, 0, b"\xa9set aside", now)
+            self._append(MARK, 0, 0, 0, 0, b"", now)
+            self._sync_now(now)
+            setaside.settle(self._io, self._options.directory, recovered.pending)
+        except OSError as error:
+            raise FatalLogError("beginning an epoch", error) from error
+        if not fresh and (recovered.found.findings or self._keep_from < files.active.base):
+            self._series.start()  # recovery should not have to go back so far again
+        self._mark_at_ms = None
+
+    # ------------------------------------------------------------------ figures
+
+    @property
+    def end(self) -> int:
+        return self._end
+
+    @property
+    def written(self) -> int:
+        """All records below this lsn have been handed to the system."""
+        return self._written
+
+    @property
+    def durable(self) -> int:
+        return self._durable
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    @property
+    def read_only(self) -> bool:
+        """Damage waits for the operator; appends raise ReadOnlyLog."""
+        return self._read_only
+
+    @property
+    def wake_at_ms(self) -> float | None:
+        if self._read_only:
+            return None
+        due = self._housekeeping.wake_at_ms()
+        if self._mark_at_ms is not None and self._durable == self._end:
+            due = min(due, self._mark_at_ms)
+        return min(due, self._slice_at_ms) if self._series.running else due
+
+    def stats(self) -> JournalStats:
+        """Figures as of now."""
+        house, flush = self._housekeeping, self._flush
+        syncs = max(flush.syncs, 1)
+        lost = len(self.report.lost) + len(house.damages) + len(self._damaged_reads)
+        return JournalStats(
+            end=self._end, durable=self._durable, epoch=self._epoch,
+            segments=len(self._files.segments),
+            bytes=self._end - self._files.segments[0].base if self._files.segments else 0,
+            read_only=self._read_only, disk_full=house.space.full or house.space.next_refused,
+            free_bytes=house.space.free_bytes, syncs=flush.syncs, sync_ms_last=flush.ms_last,
+            sync_ms_mean=flush.ms_total / syncs, records=self._appended,
+            records_per_sync=flush.records_total / syncs, damaged_records=lost,
+            scrubbed_bytes=house.scrubbed_bytes, segments_dropped=house.segments_dropped,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------ appending
+
+    def refusal(self, payload_bytes: int) -> Refusal | None:
+        if self._read_only:
+            return Refusal.READ_ONLY
+        unsynced = self._end - self._durable
+        if unsynced and unsynced + payload_bytes > self._options.unsynced_bytes_max:
+            return Refusal.BUSY
+        house = self._housekeeping
+        used = self._end - self._files.active.base
+        if house.space.full or not house.make_room(used, payload_bytes + PREFIX_BYTES):
+            return Refusal.DISK_FULL
+        return None
+
+    def append_batch(self, queue: int, base_offset: int, batch: bytes, now: Now) -> LogRecord:
+        (count,) = _BATCH_COUNT.unpack_from(batch)
+        record = self._append(BATCH, queue, base_offset, count, 0, batch, now)
+        self._index.add(queue, base_offset, record.lsn, record.length, count, record.stored_at_ms)
+        for bucket_of, apply in self._folds:
+            if bucket_of(record) >= 0:
+                apply(record)
+        return record
+
+    def append_state(self, payload: bytes, now: Now, *, queue: int = 0) -> LogRecord:
+        assert payload, "only a mark is empty"
+        record = self._append(STATE, queue, 0, 0, 0, payload, now)
+        for bucket_of, apply in self._folds:
+            if bucket_of(record) >= 0:
+                apply(record)
+        return record
+
+    def _append(
+        self, kind: int, queue: int, base_offset: int, count: int, flags: int, payload: bytes,
+        now: Now,
+    ) -> LogRecord:  # fmt: skip
+        if self._read_only:
+            raise ReadOnlyLog(self._options.directory)
+        length = PREFIX_BYTES + len(payload)
+        files = self._files
+        full = (
+            self._end + length > files.active.base + files.active_bytes
+            or self._records >= self._options.segment_records
+        )
+        if full and kind != SEGMENT:
+            self._new_segment(length + _OPENING_BYTES, now)
+        stored_at_ms = self._stored_at_ms = max(self._stored_at_ms, now.wall_ms)
+        lsn = self._end
+        if base_offset == _OWN_LSN:
+            base_offset = lsn
+        record = LogRecord(
+            lsn, kind, queue, base_offset, stored_at_ms, self._epoch, payload, length, count, flags
+        )
+        covered = payload[BATCH_CRC] if kind == BATCH else payload
+        prefix, self._chain = encode_prefix(
+            record, previous_crc=self._chain, durable=self._durable, covered=covered
+        )
+        self._pending.append(prefix)
+        if payload:
+            self._pending.append(payload)
+        self._end = lsn + length
+        self._records += 1
+        self._appended += 1
+        self._mark_at_ms = None if kind == MARK else now.mono_ms + self._options.mark_after_ms
+        return record
+
+    def _new_segment(self, least_bytes: int, now: Now) -> None:
+        """Roll. The old segment gets all that is buffered, the new one its first record."""
+        self.write()
+        files = self._files
+        if files.segments:
+            files.active.end, files.active.last_crc = self._end, self._chain
+            files.active.records = self._records
+        try:
+            files.roll(self._end, least_bytes, max(self._stored_at_ms, now.wall_ms))
+        except OSError as error:
+            raise FatalLogError("beginning a segment", error) from error
+        self._flush.rolled()
+        self._records = 0
+        self._index.open_segment(self._end)
+        self._append(SEGMENT, 0, 0, 0, 0, segment_header(self._options.owner), now)
+        if not self._series.running:
+            self._series.start()
+
+    def write(self) -> None:
+        pending = self._pending
+        if not pending:
+            return
+        active = self._files.active
+        file = self._files.file(active.base)
+        if self._end - self._written < _JOINED_BYTES_MAX * len(pending):
+            pending = [b"".join(pending)]
+        self._flush.wrote(active.base, file)
+        try:
+            self._io.writev(file, pending, self._written - active.base)
+        except OSError as error:
+            raise FatalLogError("writing the log", error) from error
+        self._pending = []
+        self._written = self._end
+        active.records = self._records
+
+    # ------------------------------------------------------------------ beside the loop
+
+    def begin_job(self, now: Now) -> Job | None:
+        assert self._job is None, "one job at a time"
+        if self._read_only:
+            return None
+        self.write()
+        house, job = self._housekeeping, None
+        if not self._flush.due or (self._after_sync and house.has_turn(now)):
+            job = self._job = house.next_job(
+                now, end=self._end, durable=self._durable, keep_from_lsn=self._keep_from
+            )
+        if job is None and self._flush.due:
+            self._job = self._flush.begin(self._end, self._appended, now)
+        self._after_sync = job is None
+        return self._job
+
+    def finish_job(self, job: Job, now: Now) -> None:
+        assert job is self._job, "the job that is out"
+        self._job = None
+        if isinstance(job, SyncJob):
+            self._synced(job, now)
+        elif isinstance(job, PrepareJob | SealJob | DropJob | ScrubJob):
+            self._housekeeping.finished(job, now)
+
+    def _synced(self, job: SyncJob, now: Now) -> None:
+        self._flush.finish(job, now)
+        self._durable = job.end
+        if self._next_keep is not None and self._next_keep[1] <= self._durable:
+            self._keep_from, self._next_keep = self._next_keep[0], None
+
+    def tick(self, now: Now) -> None:
+        if self._read_only:
+            return
+        house, series = self._housekeeping, self._series
+        house.tick(now)
+        # While no further segment can be had its room is for what the owner decides.
+        if series.running and now.mono_ms >= self._slice_at_ms and not house.space.next_refused:
+            self._slice_at_ms = now.mono_ms + self._options.slice_every_ms
+            self._append_slice(now)
+        due = self._mark_at_ms
+        if due is not None and now.mono_ms >= due and self._durable == self._end:
+            self._append(MARK, 0, 0, 0, 0, b"", now)
+
+    def _append_slice(self, now: Now) -> None:
+        series = self._series
+        payload, last = series.cut()
+        flags = LAST_SLICE if last else 0
+        first = series.first_lsn if series.number else _OWN_LSN
+        record = self._append(SNAPSHOT, 0, first, series.number, flags, payload, now)
+        series.wrote(record.lsn, last=last)
+        if last:
+            self._next_keep = (series.first_lsn, self._end)
+
+    def _sync_now(self, now: Now) -> None:
+        self.write()
+        job = self._flush.begin(self._end, self._appended, now)
+        job.run()
+        self._synced(job, now)
+
+    def close(self, now: Now) -> None:
+        assert self._job is None, "the shell takes the job that is out back first"
+        if not self._read_only:
+            self._sync_now(now)
+            if self._mark_at_ms is not None:
+                self._append(MARK, 0, 0, 0, 0, b"", now)
+                self._sync_now(now)
+        self._files.close()
+        self._io.close(self._lock)
+
+    # ------------------------------------------------------------------ reading
+
+    def spans(self, queue: int, offset: int, bytes_max: int, below_lsn: int) -> list[Span]:
+        return self._index.spans(queue, offset, bytes_max, below_lsn)
+
+    def read(self, spans: Sequence[Span]) -> list[bytes]:
+        """See `QueueLog.read`.
+
+        Raises:
+            DamagedRecord: the first of `spans` that is damaged; those before it can be read.
+        """
+        records, damaged = read_spans(self._io, self._files, spans)
+        for span in damaged:
+            self._damaged_reads.add(span.lsn)
+            queue = self._index.queue_at(span, self._files.segment_of(span.lsn).base)
+            raise DamagedRecord(queue, span.base_offset, span.count, span.lsn)
+        return records
+
+    def offset_at_time(self, queue: int, wall_ms: int, below_lsn: int) -> int | None:
+        return self._index.offset_at_time(queue, wall_ms, below_lsn)
+
+    def earliest(self, queue: int) -> int | None:
+        """Offset of the oldest message of `queue` that is still stored; None if none is. Retention
+        moves it; what lies below is gone."""
+        return self._index.earliest(queue)

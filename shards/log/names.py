@@ -1,0 +1,60 @@
+"""Names of the files of a log. Everything in them is a number that the log itself gave.
+
+Owns the mapping between names and numbers; touches no file.
+
+    00000000000000000000.log    a segment, named by the lsn of its first byte
+    00000000000000000000.idx    the queue index of a sealed segment
+    next.tmp                    the next segment, preallocated and not yet in use
+    LOCK                        who holds the directory
+    accepted.json               damages whose loss the operator has accepted
+    set-aside/<lsn>-<epoch>.log.pending, then .log   bytes that recovery took out of the log
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ACCEPTED", "DRAFT_SUFFIX", "INDEX_SUFFIX", "LOCK", "LOG_SUFFIX", "NEXT", "SET_ASIDE",
+    "base_of", "epoch_of", "index_name", "log_name", "path_of", "set_aside_name",
+]  # fmt: skip
+
+LOCK = "LOCK"
+NEXT = "next.tmp"
+ACCEPTED = "accepted.json"
+SET_ASIDE = "set-aside"
+
+_DIGITS = 20
+LOG_SUFFIX = ".log"
+INDEX_SUFFIX = ".idx"
+DRAFT_SUFFIX = ".tmp"
+
+
+def path_of(directory: str, name: str) -> str:
+    """`name` inside `directory`."""
+    return f"{directory}/{name}"
+
+
+def log_name(base: int) -> str:
+    """Name of the segment whose first byte has the lsn `base`."""
+    return f"{base:0{_DIGITS}d}{LOG_SUFFIX}"
+
+
+def index_name(base: int) -> str:
+    """Name of that segment's index."""
+    return f"{base:0{_DIGITS}d}{INDEX_SUFFIX}"
+
+
+def set_aside_name(lsn: int, epoch: int) -> str:
+    """Name of the file with the bytes that stood from `lsn` on, taken out before `epoch`."""
+    return f"{lsn:0{_DIGITS}d}-{epoch:010d}{LOG_SUFFIX}"
+
+
+def epoch_of(path: str) -> int:
+    """The epoch in the name of a set-aside file."""
+    return int(path.rpartition("/")[2].partition("-")[2].partition(".")[0])
+
+
+def base_of(name: str, suffix: str = LOG_SUFFIX) -> int | None:
+    """The lsn that a name with `suffix` stands for, None if it is not such a name."""
+    digits = name.removesuffix(suffix)
+    fits = digits != name and len(digits) == _DIGITS and digits.isascii() and digits.isdigit()
+    return int(digits) if fits else None
