@@ -12,34 +12,41 @@
 `length` is that of the whole batch; the crc covers all but itself. Message i of a batch has the
 sequence `first sequence + i` and, unless a column says otherwise, the offset `base offset + i`.
 
-The columns, in order (later ones may be appended; a reader skips what it does not know):
-
-    0 body lengths   one integer where all are equal, else a list
-    1 tags           [names, indexes]: indexes are bytes, 1 or 2 wide, nil is a name too
-    2 keys           list of lists of strings
-    3 ordering keys  list of strings or nil
-    4 properties     list of maps
-    5 due times      list of ms or 0
-    6 message ids    list of strings (copies of single messages keep their first id)
-    7 offset deltas  list of integers: offset - base offset
+`columns.py` has the columns. A sound checksum says nothing of a hostile producer: readers compare
+what a column declares with what the header declares, and all of it with the limits, before they
+make anything of that size.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from io import BytesIO
+from itertools import pairwise, repeat
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from .checksum import crc32c, extend
+from .columns import (
+    COLUMNS,
+    KEYS,
+    LENGTHS,
+    NATURALS,
+    ORDERING_KEYS,
+    PROPERTIES,
+    STRINGS,
+    TAGS,
+    Columns,
+    encode_columns,
+)
 from .compress import CodecError, Compression, compress, decompress
-from .limits import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX
+from .limits import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, META_BYTES_MAX, SEQUENCE_MAX
 
 __all__ = [
     "BATCH_HEADER_BYTES",
     "BATCH_VERSION",
+    "FLAG_COPIES",
     "BatchError",
     "BatchHeader",
     "BatchView",
@@ -57,8 +64,11 @@ _HEADER = struct.Struct("<4sIIBBBBIIQQqqII")
 BATCH_HEADER_BYTES = _HEADER.size
 assert BATCH_HEADER_BYTES == 64, "docs/format.md draws it so"
 
-_encode = msgspec.msgpack.Encoder().encode
-_columns_of = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+FLAG_COPIES = 1
+"""Single messages copied by a shard: each keeps its first id, offsets may have gaps."""
+_CODEC_MAX = max(Compression)
+
+_T = TypeVar("_T")
 
 
 class BatchError(ValueError):
@@ -74,26 +84,13 @@ class BatchHeader(NamedTuple):
     meta_codec: int
     bodies_codec: int
     flags: int
-    count: int
+    count: int  # type: ignore[assignment]  # tuple.count is of no use here
     meta_bytes: int
     producer_id: int
     first_sequence: int
     first_born_ms: int
     last_born_ms: int
     bodies_raw_bytes: int
-
-
-class Columns(NamedTuple):
-    """What differs from message to message; None where all are default."""
-
-    bodies: Sequence[bytes]
-    tags: Sequence[str | None] | None = None
-    keys: Sequence[Sequence[str]] | None = None
-    ordering_keys: Sequence[str | None] | None = None
-    properties: Sequence[dict[str, str]] | None = None
-    due_times_ms: Sequence[int] | None = None
-    message_ids: Sequence[str] | None = None
-    offset_deltas: Sequence[int] | None = None
 
 
 def message_id(producer_id: int, sequence: int) -> str:
@@ -113,15 +110,21 @@ def encode_batch(
     """A batch of `columns` (at least one message), compressed only where that makes it smaller.
 
     Raises:
+        BatchError: more messages or bytes than the limits allow; deal them to several batches.
         CodecError: `compression` is unknown or not installed.
     """
+    count = len(columns.bodies)
     raw_bodies = b"".join(columns.bodies)
-    raw_meta = _encode(_meta_of(columns))
+    raw_meta = encode_columns(columns, count)
+    _check_encodable(count, len(raw_meta), len(raw_bodies))
+    assert 0 <= first_sequence <= SEQUENCE_MAX - count, "a producer counts from 0 upwards"
     meta_codec, meta = _smaller(compression, raw_meta)
     bodies_codec, bodies = _smaller(compression, raw_bodies)
+    copies = columns.message_ids is not None or columns.offset_deltas is not None
+    flags = FLAG_COPIES if copies else 0
     head = _HEADER.pack(
         BATCH_MAGIC, BATCH_HEADER_BYTES + len(meta) + len(bodies), 0, BATCH_VERSION,
-        meta_codec, bodies_codec, 0, len(columns.bodies), len(meta), producer_id, first_sequence,
+        meta_codec, bodies_codec, flags, count, len(meta), producer_id, first_sequence,
         first_born_ms, last_born_ms, len(raw_bodies), 0,
     )  # fmt: skip
     crc = extend(extend(crc32c(head[:8] + head[12:]), meta), bodies)
@@ -144,11 +147,17 @@ def read_batch_header(frame: bytes, start: int = 0) -> BatchHeader:
         raise BatchError(f"batch version {head.version} is not read here, only {BATCH_VERSION}")
     if not 1 <= head.count <= BATCH_MESSAGES_MAX:
         raise BatchError(f"a batch has 1 to {BATCH_MESSAGES_MAX} messages, not {head.count}")
+    if head.meta_codec > _CODEC_MAX or head.bodies_codec > _CODEC_MAX:
+        raise BatchError(f"compression codecs are 0 to {_CODEC_MAX}")
+    if head.flags > FLAG_COPIES:
+        raise BatchError(f"flags {head.flags:#04x} are not known in version {BATCH_VERSION}")
     if not BATCH_HEADER_BYTES + head.meta_bytes <= head.length <= BATCH_BYTES_MAX:
         raise BatchError(f"length {head.length} does not fit meta of {head.meta_bytes} bytes")
-    if head.bodies_raw_bytes > BATCH_BYTES_MAX:
-        raise BatchError(f"bodies of {head.bodies_raw_bytes} bytes exceed {BATCH_BYTES_MAX}")
-    if head.first_sequence + head.count >= 1 << 63:
+    if head.meta_bytes > META_BYTES_MAX:
+        raise BatchError(f"meta of {head.meta_bytes} bytes exceeds {META_BYTES_MAX}")
+    if not head.count <= head.bodies_raw_bytes <= BATCH_BYTES_MAX:
+        raise BatchError(f"{head.count} bodies cannot have {head.bodies_raw_bytes} bytes")
+    if head.first_sequence > SEQUENCE_MAX - head.count:
         raise BatchError("sequences stay below 2^63")
     return head
 
@@ -181,6 +190,8 @@ class BatchView:
     __slots__ = ("_columns", "_frame", "_meta_start", "head")
 
     def __init__(self, frame: bytes, head: BatchHeader, start: int = 0) -> None:
+        if start + head.length > len(frame):
+            raise BatchError(f"declares {head.length} bytes and has {len(frame) - start}")
         self.head = head
         self._frame = frame
         self._meta_start = start + BATCH_HEADER_BYTES
@@ -189,30 +200,39 @@ class BatchView:
     def bodies(self) -> list[bytes]:
         """All bodies, in order."""
         head = self.head
+        raw_bytes = head.bodies_raw_bytes
+        lengths: Iterable[int]
+        lengths = column = self._column(0, LENGTHS)
+        if isinstance(column, int):
+            sound = column > 0 and column * head.count == raw_bytes
+            lengths = repeat(column, head.count)
+        else:
+            sound = column is not None and len(column) == head.count
+            sound = sound and min(column) > 0 and sum(column) == raw_bytes
+        if not sound:
+            raise BatchError("body lengths do not add up")
+        # Of all ways to cut bytes into many pieces, reading them off is the quickest.
+        return list(map(self._open_bodies().read, lengths))
+
+    def _open_bodies(self) -> BytesIO:
+        head = self.head
         start = self._meta_start + head.meta_bytes
         end = self._meta_start - BATCH_HEADER_BYTES + head.length
-        lengths = self._column(0, _LENGTHS)
-        data, base = self._frame, start
-        if head.bodies_codec != Compression.NONE:
-            data, base = _open(head.bodies_codec, data[start:end], head.bodies_raw_bytes), 0
-            end = len(data)
-        if end - base != head.bodies_raw_bytes:
+        if head.bodies_codec == Compression.NONE:
+            raw_bytes = end - start
+            reader = BytesIO(self._frame)  # shares the frame's memory
+            reader.seek(start)
+        else:
+            raw = _open(head.bodies_codec, self._frame[start:end], head.bodies_raw_bytes)
+            raw_bytes = len(raw)
+            reader = BytesIO(raw)
+        if raw_bytes != head.bodies_raw_bytes:
             raise BatchError("bodies have another length than declared")
-        if isinstance(lengths, int):
-            if lengths * head.count != head.bodies_raw_bytes or lengths <= 0:
-                raise BatchError("body lengths do not add up")
-            stop = base + head.bodies_raw_bytes
-            return [data[at : at + lengths] for at in range(base, stop, lengths)]
-        if lengths is None or len(lengths) != head.count or min(lengths) < 0:
-            raise BatchError("body lengths do not add up")
-        ends = list(accumulate(lengths, initial=base))
-        if ends[-1] - base != head.bodies_raw_bytes:
-            raise BatchError("body lengths do not add up")
-        return [data[a:b] for a, b in pairwise(ends)]
+        return reader
 
     def tags(self) -> list[str | None] | None:
         """The tag of each message; None if none has one."""
-        column = self._column(1, _TAGS)
+        column = self._column(1, TAGS)
         if column is None:
             return None
         names, indexes = column
@@ -226,27 +246,35 @@ class BatchView:
 
     def tag_names(self) -> list[str | None] | None:
         """The distinct tags of the batch: one look tells a filter whether to skip it."""
-        column = self._column(1, _TAGS)
-        return None if column is None else column[0]  # type: ignore[no-any-return]
+        column = self._column(1, TAGS)
+        names: list[str | None] | None = None if column is None else column[0]
+        return names
 
     def keys(self) -> list[list[str]] | None:
-        return self._whole(self._column(2, _KEYS))
+        return self._whole(self._column(2, KEYS))
 
     def ordering_keys(self) -> list[str | None] | None:
-        return self._whole(self._column(3, _ORDERING_KEYS))
+        return self._whole(self._column(3, ORDERING_KEYS))
 
     def properties(self) -> list[dict[str, str]] | None:
-        return self._whole(self._column(4, _PROPERTIES))
+        return self._whole(self._column(4, PROPERTIES))
 
     def due_times_ms(self) -> list[int] | None:
-        return self._whole(self._column(5, _INTEGERS))
+        return self._whole(self._column(5, NATURALS))
 
     def message_ids(self) -> list[str] | None:
         """Explicit ids; None where id = producer id + sequence."""
-        return self._whole(self._column(6, _STRINGS))
+        return self._whole(self._column(6, STRINGS)) if self._has_copies() else None
 
     def offset_deltas(self) -> list[int] | None:
-        return self._whole(self._column(7, _INTEGERS))
+        """Each message's offset less the base offset; None where they are 0, 1, 2, ..."""
+        column = self._whole(self._column(7, NATURALS)) if self._has_copies() else None
+        if column is not None and any(later <= former for former, later in pairwise(column)):
+            raise BatchError("offset deltas do not ascend")
+        return column
+
+    def _has_copies(self) -> bool:
+        return self.head.flags & FLAG_COPIES != 0
 
     def _column(self, index: int, decoder: msgspec.msgpack.Decoder[Any]) -> Any:
         columns = self._columns
@@ -255,25 +283,16 @@ class BatchView:
                 end = self._meta_start + self.head.meta_bytes
                 meta = self._frame[self._meta_start : end]
                 if self.head.meta_codec != Compression.NONE:
-                    meta = _open(self.head.meta_codec, meta, BATCH_BYTES_MAX)
-                columns = self._columns = _columns_of(meta)
+                    meta = _open(self.head.meta_codec, meta, META_BYTES_MAX)
+                columns = self._columns = COLUMNS.decode(meta)
             return decoder.decode(columns[index]) if index < len(columns) else None
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise BatchError(f"column {index} is malformed: {error}") from None
 
-    def _whole(self, column: list[Any] | None) -> Any:
+    def _whole(self, column: list[_T] | None) -> list[_T] | None:
         if column is not None and len(column) != self.head.count:
             raise BatchError(f"a column has {len(column)} rows for {self.head.count} messages")
         return column
-
-
-_LENGTHS: Any = msgspec.msgpack.Decoder(int | list[int] | None)
-_TAGS: Any = msgspec.msgpack.Decoder(tuple[list[str | None], bytes] | None)
-_KEYS: Any = msgspec.msgpack.Decoder(list[list[str]] | None)
-_ORDERING_KEYS: Any = msgspec.msgpack.Decoder(list[str | None] | None)
-_PROPERTIES: Any = msgspec.msgpack.Decoder(list[dict[str, str]] | None)
-_INTEGERS: Any = msgspec.msgpack.Decoder(list[int] | None)
-_STRINGS: Any = msgspec.msgpack.Decoder(list[str] | None)
 
 
 def _open(codec: int, data: bytes, raw_bytes_max: int) -> bytes:
@@ -283,33 +302,13 @@ def _open(codec: int, data: bytes, raw_bytes_max: int) -> bytes:
         raise BatchError(str(error)) from None
 
 
-def _meta_of(columns: Columns) -> tuple[Any, ...]:
-    lengths: Any = list(map(len, columns.bodies))
-    if lengths.count(lengths[0]) == len(lengths):
-        lengths = lengths[0]
-    meta = (
-        lengths,
-        None if columns.tags is None else _tag_column(columns.tags),
-        columns.keys,
-        columns.ordering_keys,
-        columns.properties,
-        columns.due_times_ms,
-        columns.message_ids,
-        columns.offset_deltas,
-    )
-    used = len(meta)
-    while used > 1 and meta[used - 1] is None:
-        used -= 1
-    return meta[:used]
-
-
-def _tag_column(tags: Sequence[str | None]) -> tuple[list[str | None], bytes]:
-    names = list(dict.fromkeys(tags))
-    index_of = {name: index for index, name in enumerate(names)}
-    indexes = map(index_of.__getitem__, tags)
-    if len(names) <= 256:
-        return names, bytes(indexes)
-    return names, b"".join([index.to_bytes(2, "little") for index in indexes])
+def _check_encodable(count: int, meta_bytes: int, bodies_bytes: int) -> None:
+    if count > BATCH_MESSAGES_MAX:
+        raise BatchError(f"a batch has at most {BATCH_MESSAGES_MAX} messages, not {count}")
+    if meta_bytes > META_BYTES_MAX:
+        raise BatchError(f"meta of {meta_bytes} bytes exceeds {META_BYTES_MAX}")
+    if BATCH_HEADER_BYTES + meta_bytes + bodies_bytes > BATCH_BYTES_MAX:
+        raise BatchError(f"a batch has at most {BATCH_BYTES_MAX} bytes, this one would have more")
 
 
 def _smaller(codec: int, raw: bytes) -> tuple[int, bytes]:

@@ -16,7 +16,7 @@ from .limits import HEADER_BYTES_MAX
 
 __all__ = ["HeaderError", "decode_header", "encode_header"]
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 _msgpack = msgspec.msgpack.Encoder()
 _json = msgspec.json.Encoder()
 

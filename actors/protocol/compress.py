@@ -26,6 +26,11 @@ class Compression(IntEnum):
     LZ4 = 2
 
 
+ZSTD_WINDOW_LOG_MAX = 23
+"""A frame that asks its reader for a window of more than 8 MiB is refused: no batch needs it."""
+_ZSTD_OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG_MAX}
+
+
 class CodecError(ValueError):
     """Data that its codec does not open, or not to what was declared."""
 
@@ -65,13 +70,15 @@ def decompress(codec: int, data: bytes, raw_bytes_max: int) -> bytes:
 
 
 def _open_zstd(data: bytes, raw_bytes_max: int) -> bytes:
-    opener = zstd.ZstdDecompressor()
+    opener = zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
     try:
         raw = opener.decompress(data, max_length=raw_bytes_max + 1)
     except (zstd.ZstdError, EOFError, MemoryError) as error:
         raise CodecError(f"not a zstd frame: {error}") from None
     if not opener.eof and len(raw) <= raw_bytes_max:
         raise CodecError("the zstd frame is cut off")
+    if opener.unused_data:
+        raise CodecError("bytes follow the zstd frame")
     return raw
 
 

@@ -22,11 +22,19 @@ ORDERING_KEY_BYTES_MAX = 1 * KIB
 BATCH_MESSAGES_MAX = 65_536
 BATCH_BYTES_MAX = 8 * MIB
 """One batch, as one payload frame: the largest message with all its properties fits."""
+META_BYTES_MAX = 4 * MIB
+"""Columns of one batch without its bodies, uncompressed: a byte of meta can make 40 in memory."""
+COLUMNS_MAX = 64
+"""Columns of a batch, known and yet to come."""
+SEQUENCE_MAX = (1 << 63) - 1
 FRAME_BYTES_MAX = BATCH_BYTES_MAX + 64 * KIB
 """ZMQ_MAXMSGSIZE of every socket: a batch plus the record prefix and room to spare."""
 HEADER_BYTES_MAX = 1 * MIB
+"""Of every header but a JSON reply's, which holds messages and may fill a frame."""
 REQUEST_QUEUES_MAX = 4_096
 """Queues that one PRODUCE, FETCH or OFFSETS may name."""
+REQUEST_TOPICS_MAX = 1_000
+"""Topics that one ROUTE may ask for, and that a page of TOPIC_LIST holds."""
 REPLY_BYTES_MAX = 1 * MIB
 """Payload of a FETCH reply, unless a single batch is larger."""
 
@@ -53,5 +61,6 @@ SESSION_IDLE_MS = 45_000
 """A session that was silent for so long is forgotten; its client says HELLO again."""
 
 assert BODY_BYTES_MAX + PROPERTIES_BYTES_MAX + 128 * KIB < BATCH_BYTES_MAX
+assert PROPERTIES_BYTES_MAX + (KEYS_MAX + 2) * KEY_BYTES_MAX + 64 * KIB < META_BYTES_MAX
 assert BATCH_BYTES_MAX <= SESSION_BYTES_MAX <= ROUTER_BYTES_MAX
 assert SESSION_IDLE_MS > 3 * HEARTBEAT_MS, "two lost PINGs must not end a session"

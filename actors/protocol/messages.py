@@ -3,15 +3,26 @@
 Unknown keys are ignored, missing ones take the default, integers stay below 2^63, times are
 milliseconds since the epoch, ids are strings. A queue is named by its number (u32, given once by
 the catalogue and never reused); `queue_id` is its position in its topic.
+
+Numbers and lists carry their bounds as types, so that a decoder refuses what is out of them and no
+core meets an integer that does not fit its place in the log.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
+
+from .limits import BATCH_MESSAGES_MAX, REQUEST_QUEUES_MAX, REQUEST_TOPICS_MAX
 
 AckMode = Literal["synced", "written", "none"]
+U32 = Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
+U63 = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+"""Offsets, counts, times and lengths of time."""
+_T = TypeVar("_T")
+_PerQueue = Annotated[list[_T], Meta(max_length=REQUEST_QUEUES_MAX)]
 
 
 class Header(msgspec.Struct, omit_defaults=True):
@@ -25,8 +36,8 @@ class ErrorReply(Header, kw_only=True):
     message: str
     hint: str = ""
     retryable: bool = False
-    retry_after_ms: int = 0
-    shard: int | None = None
+    retry_after_ms: U63 = 0
+    shard: U32 | None = None
     """With MOVED: where the queue lives."""
 
 
@@ -37,24 +48,24 @@ class Hello(Header, kw_only=True):
     client: str = ""
     version: str = ""
     language: str = ""
-    minor: int = 0
-    batch_version: int = 1
+    minor: U32 = 0
+    batch_version: U32 = 1
     """Newest record batch version that the client reads."""
     features: list[str] = []
 
 
 class Limits(Header, kw_only=True):
-    body_bytes: int
-    properties_bytes: int
-    batch_bytes: int
-    batch_messages: int
-    frame_bytes: int
-    header_bytes: int
-    request_queues: int
-    reply_bytes: int
-    session_bytes: int
-    session_requests: int
-    wait_ms: int
+    body_bytes: U63
+    properties_bytes: U63
+    batch_bytes: U63
+    batch_messages: U63
+    frame_bytes: U63
+    header_bytes: U63
+    request_queues: U63
+    reply_bytes: U63
+    session_bytes: U63
+    session_requests: U63
+    wait_ms: U63
 
 
 class Welcome(Header, kw_only=True):
@@ -62,10 +73,10 @@ class Welcome(Header, kw_only=True):
     router_epoch: str
     broker: str
     """Version of the broker."""
-    minor: int
-    batch_version: int
-    shards: int
-    heartbeat_ms: int
+    minor: U32
+    batch_version: U32
+    shards: U32
+    heartbeat_ms: U63
     limits: Limits
 
 
@@ -84,7 +95,7 @@ class StatsRequest(Header):
 
 class StatsReply(Header, kw_only=True):
     actor: str
-    pid: int = 0
+    pid: U32 = 0
     figures: dict[str, Any] = {}
 
 
@@ -94,10 +105,10 @@ class StatsReply(Header, kw_only=True):
 class QueueRoute(Header, kw_only=True):
     """One queue of a topic."""
 
-    queue_id: int
-    number: int
-    shard: int
-    from_offset: int = 0
+    queue_id: U32
+    number: U32
+    shard: U32
+    from_offset: U63 = 0
     """First offset that lives on `shard`."""
     readable: bool = True
     writable: bool = True
@@ -107,28 +118,28 @@ class TopicRoute(Header, kw_only=True):
     """A topic as clients and shards know it."""
 
     topic: str
-    topic_id: int = 0
-    version: int = 0
+    topic_id: U32 = 0
+    version: U63 = 0
     """Grows with every change of the topic."""
-    slots_version: int = 0
+    slots_version: U63 = 0
     """The version in which the slot table last changed."""
     queues: list[QueueRoute] = []
-    slots: list[int] = []
+    slots: list[U32] = []
     """slot -> queue_id is `slots[slot % len(slots)]`; a regular table is sent as one period."""
-    retention_ms: int = 0
+    retention_ms: U63 = 0
     """0: the broker's default."""
-    created_at_ms: int = 0
+    created_at_ms: U63 = 0
 
 
 class RouteRequest(Header, kw_only=True):
-    topics: list[str]
+    topics: Annotated[list[str], Meta(max_length=REQUEST_TOPICS_MAX)]
     create: bool = False
     """Create what is missing, where the broker allows it (`serve --auto-create`)."""
 
 
 class RouteResult(Header, kw_only=True):
     topic: str
-    code: int = 200
+    code: U32 = 200
     message: str = ""
     route: TopicRoute | None = None
 
@@ -139,8 +150,8 @@ class RouteReply(Header, kw_only=True):
 
 class TopicCreate(Header, kw_only=True):
     topic: str
-    queues: int = 8
-    retention_ms: int = 0
+    queues: U32 = 8
+    retention_ms: U63 = 0
     request_key: str = ""
     """Names this wish: resent with the same key it answers as the first time."""
 
@@ -150,15 +161,15 @@ class TopicUpdate(Header, kw_only=True):
     drained: RocketMQ's writeQueueNums and readQueueNums."""
 
     topic: str
-    queues: int | None = None
-    write_queues: int | None = None
-    read_queues: int | None = None
-    retention_ms: int | None = None
+    queues: U32 | None = None
+    write_queues: U32 | None = None
+    read_queues: U32 | None = None
+    retention_ms: U63 | None = None
 
 
 class TopicDelete(Header, kw_only=True):
     topic: str
-    topic_id: int = 0
+    topic_id: U32 = 0
     """Only if this is the topic's id (0: any), so that a retry never deletes its successor."""
 
 
@@ -170,16 +181,16 @@ class TopicList(Header, kw_only=True):
     system: bool = False
     after: str = ""
     """Names behind this one, for the next page."""
-    count_max: int = 1_000
+    count_max: U32 = REQUEST_TOPICS_MAX
 
 
 class TopicSummary(Header, kw_only=True):
     topic: str
-    topic_id: int
-    write_queues: int
-    read_queues: int
-    retention_ms: int = 0
-    created_at_ms: int = 0
+    topic_id: U32
+    write_queues: U32
+    read_queues: U32
+    retention_ms: U63 = 0
+    created_at_ms: U63 = 0
 
 
 class TopicListReply(Header, kw_only=True):
@@ -191,12 +202,12 @@ class Define(Header, kw_only=True):
     """The coordinator tells a shard the topics: changed ones, or all after a reconnect."""
 
     topics: list[TopicRoute] = []
-    live_topic_ids: list[int] | None = None
+    live_topic_ids: list[U32] | None = None
     """When given, a topic that is not named here is gone."""
 
 
 class DefineReply(Header, kw_only=True):
-    queues: int = 0
+    queues: U32 = 0
     """Queues that the shard now serves."""
 
 
@@ -212,46 +223,46 @@ class PlainMessage(Header, kw_only=True):
     keys: list[str] = []
     ordering_key: str | None = None
     properties: dict[str, str] = {}
-    queue_id: int | None = None
-    offset: int | None = None
+    queue_id: U32 | None = None
+    offset: U63 | None = None
     message_id: str | None = None
-    born_at_ms: int | None = None
-    stored_at_ms: int | None = None
+    born_at_ms: U63 | None = None
+    stored_at_ms: U63 | None = None
 
 
 class ProduceQueue(Header, kw_only=True):
     """One payload frame of a PRODUCE: the batch for this queue."""
 
-    queue: int
-    version: int = 0
+    queue: U32
+    version: U63 = 0
     """Version of the topic's route that chose the queue; 0: not checked."""
 
 
 class Produce(Header, kw_only=True):
     ack: AckMode = "synced"
-    queues: list[ProduceQueue] = []
+    queues: _PerQueue[ProduceQueue] = []
     topic: str | None = None
     """JSON clients: a topic and plain messages instead of queues and payload frames."""
-    messages: list[PlainMessage] = []
+    messages: Annotated[list[PlainMessage], Meta(max_length=BATCH_MESSAGES_MAX)] = []
     producer_id: str | None = None
     """16 hex digits; with `first_sequence` and a named shard a JSON client's retry is safe."""
-    first_sequence: int | None = None
+    first_sequence: U63 | None = None
 
 
 class ProduceResult(Header, kw_only=True):
-    queue: int
-    code: int = 200
-    base_offset: int = 0
-    stored_at_ms: int = 0
+    queue: U32
+    code: U32 = 200
+    base_offset: U63 = 0
+    stored_at_ms: U63 = 0
     duplicate: bool = False
     message: str = ""
-    retry_after_ms: int = 0
+    retry_after_ms: U63 = 0
 
 
 class PlainReceipt(Header, kw_only=True):
     message_id: str
-    queue_id: int
-    offset: int
+    queue_id: U32
+    offset: U63
 
 
 class ProduceReply(Header, kw_only=True):
@@ -262,27 +273,27 @@ class ProduceReply(Header, kw_only=True):
 
 
 class FetchQueue(Header, kw_only=True):
-    queue: int
-    offset: int
+    queue: U32
+    offset: U63
 
 
 class Fetch(Header, kw_only=True):
-    queues: list[FetchQueue]
-    bytes_max: int = 1_048_576
+    queues: _PerQueue[FetchQueue]
+    bytes_max: U63 = 1_048_576
     """Credit: the reply's payload is not larger, unless a single batch is."""
-    wait_ms: int = 0
+    wait_ms: U63 = 0
 
 
 class FetchResult(Header, kw_only=True):
     """One queue that has news. `frames` payload frames (0 or 1) belong to it, in order."""
 
-    queue: int
-    code: int = 200
-    frames: int = 0
-    next_offset: int = 0
+    queue: U32
+    code: U32 = 200
+    frames: U32 = 0
+    next_offset: U63 = 0
     """Where to fetch next."""
-    earliest: int = 0
-    latest: int = 0
+    earliest: U63 = 0
+    latest: U63 = 0
     """Offset behind the last durable message."""
     message: str = ""
     messages: list[PlainMessage] = []
@@ -293,21 +304,21 @@ class FetchReply(Header, kw_only=True):
 
 
 class OffsetsQueue(Header, kw_only=True):
-    queue: int
-    time_ms: int | None = None
+    queue: U32
+    time_ms: U63 | None = None
     """Ask, too, for the first offset stored at or after this time."""
 
 
 class Offsets(Header, kw_only=True):
-    queues: list[OffsetsQueue]
+    queues: _PerQueue[OffsetsQueue]
 
 
 class OffsetsResult(Header, kw_only=True):
-    queue: int
-    code: int = 200
-    earliest: int = 0
-    latest: int = 0
-    at_time: int | None = None
+    queue: U32
+    code: U32 = 200
+    earliest: U63 = 0
+    latest: U63 = 0
+    at_time: U63 | None = None
 
 
 class OffsetsReply(Header, kw_only=True):

@@ -7,12 +7,20 @@ import binascii
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from .batch import BatchView, Columns, message_id
 from .checks import Fault, body_fault, metadata_fault
+from .codec import encode_header
 from .codes import Code
+from .frames import FLAG_JSON
+from .limits import MIB
 from .messages import PlainMessage
 
 __all__ = ["PlainError", "columns_of", "plain_messages"]
+
+TEXT_BYTES_MAX = 1 * MIB
+_json = msgspec.json.Encoder().encode
 
 
 class PlainError(ValueError):
@@ -42,8 +50,16 @@ def columns_of(messages: Sequence[PlainMessage]) -> Columns:
     )
 
 
-def plain_messages(view: BatchView, base_offset: int, stored_at_ms: int) -> list[PlainMessage]:
-    """All messages of a batch in plain form: text bodies as text, others as base64.
+def plain_messages(
+    view: BatchView,
+    base_offset: int,
+    stored_at_ms: int,
+    *,
+    from_offset: int = 0,
+    bytes_max: int | None = None,
+) -> list[PlainMessage]:
+    """The messages of a batch in plain form, from `from_offset` on, until their JSON would exceed
+    `bytes_max` bytes (but at least one): text bodies as text, others as base64.
 
     Raises:
         BatchError: the batch is malformed.
@@ -56,25 +72,30 @@ def plain_messages(view: BatchView, base_offset: int, stored_at_ms: int) -> list
     properties: Sequence[Any] = view.properties() or nothing
     deltas: Sequence[int] = view.offset_deltas() or range(head.count)
     ids = view.message_ids()
-    plain = []
+    plain: list[PlainMessage] = []
+    json_bytes = 0
     for index, body in enumerate(view.bodies()):
+        if base_offset + deltas[index] < from_offset:
+            continue
         text, encoded = _text_or_base64(body)
-        plain.append(
-            PlainMessage(
-                body=text,
-                body_base64=encoded,
-                tag=tags[index],
-                keys=keys[index] or [],
-                ordering_key=ordering_keys[index],
-                properties=properties[index] or {},
-                offset=base_offset + deltas[index],
-                message_id=ids[index]
-                if ids
-                else message_id(head.producer_id, head.first_sequence + index),
-                born_at_ms=head.first_born_ms,
-                stored_at_ms=stored_at_ms,
-            )
+        message = PlainMessage(
+            body=text,
+            body_base64=encoded,
+            tag=tags[index],
+            keys=keys[index] or [],
+            ordering_key=ordering_keys[index],
+            properties=properties[index] or {},
+            offset=base_offset + deltas[index],
+            message_id=ids[index]
+            if ids
+            else message_id(head.producer_id, head.first_sequence + index),
+            born_at_ms=head.first_born_ms,
+            stored_at_ms=stored_at_ms,
         )
+        json_bytes += len(encode_header(message, FLAG_JSON)) + 1
+        if plain and bytes_max is not None and json_bytes > bytes_max:
+            break
+        plain.append(message)
     return plain
 
 
@@ -102,7 +123,12 @@ def _body_of(message: PlainMessage) -> bytes:
 
 
 def _text_or_base64(body: bytes) -> tuple[str | None, str | None]:
+    """Text where it is that. A large text of control characters (6 bytes each in JSON) would not
+    fit into a frame, so it goes as base64."""
     try:
-        return body.decode(), None
+        text = body.decode()
     except UnicodeDecodeError:
         return None, base64.b64encode(body).decode()
+    if len(body) > TEXT_BYTES_MAX and len(_json(text)) > len(body) * 4 // 3:
+        return None, base64.b64encode(body).decode()
+    return text, None

@@ -8,15 +8,25 @@ from __future__ import annotations
 
 from .codec import encode_header
 from .codes import Code, row_of
-from .frames import Route, pack_reply
+from .frames import FLAG_JSON, Route, pack_reply
+from .limits import FRAME_BYTES_MAX, HEADER_BYTES_MAX
 from .messages import ErrorReply, Header
 
 __all__ = ["error_reply", "ok_reply"]
 
 
 def ok_reply(request: Route, header: Header) -> list[bytes]:
-    """Route and header of a success."""
-    return [pack_reply(request, Code.OK), encode_header(header, request.flags)]
+    """Route and header of a success; of a refusal where the header would exceed its limit.
+
+    A longer one would cost more than the request: a frame above ZMQ_MAXMSGSIZE closes the link
+    that it travels on, for everybody.
+    """
+    encoded = encode_header(header, request.flags)
+    bytes_max = FRAME_BYTES_MAX if request.flags & FLAG_JSON else HEADER_BYTES_MAX
+    if len(encoded) > bytes_max:
+        text = f"the reply's header would have {len(encoded)} bytes of {bytes_max}; ask for less"
+        return error_reply(request, Code.TOO_LARGE, text)
+    return [pack_reply(request, Code.OK), encoded]
 
 
 def error_reply(

@@ -6,6 +6,7 @@ import msgspec
 
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.frames import FLAG_JSON, FLAG_REPLY, Route, unpack_route
+from shardmq.actors.protocol.limits import FRAME_BYTES_MAX, HEADER_BYTES_MAX
 from shardmq.actors.protocol.messages import ErrorReply, Pong
 from shardmq.actors.protocol.replies import error_reply, ok_reply
 
@@ -32,3 +33,13 @@ def test_a_json_request_is_refused_in_json() -> None:
     route, header = error_reply(request, Code.MOVED, "it lives elsewhere", shard=3)
     assert unpack_route(route).flags == FLAG_JSON | FLAG_REPLY
     assert msgspec.json.decode(header)["shard"] == 3
+
+
+def test_a_reply_that_no_frame_can_hold_is_refused_before_it_breaks_the_link() -> None:
+    for flags, bytes_max in ((0, HEADER_BYTES_MAX), (FLAG_JSON, FRAME_BYTES_MAX)):
+        request = REQUEST._replace(flags=flags)
+        route, _ = ok_reply(request, Pong(state="x" * (bytes_max - 100)))
+        assert unpack_route(route).tail == Code.OK
+        route, header = ok_reply(request, Pong(state="x" * bytes_max))
+        assert unpack_route(route).tail == Code.TOO_LARGE
+        assert len(header) < 1_000
