@@ -185,7 +185,7 @@ class Span(NamedTuple):
     lsn: int
     length: int
     """Of the whole record, prefix included, in bytes."""
-    count: int
+    count: int  # type: ignore[assignment]  # tuple.count is of no use here
     stored_at_ms: int
 
 
@@ -201,3 +201,7 @@ class QueueLog(Journal, Protocol):
 
     def offset_at_time(self, queue: int, wall_ms: int, below_lsn: int) -> int | None:
         """Offset of the first batch stored at or after `wall_ms`; None if there is none."""
+
+    def earliest(self, queue: int) -> int | None:
+        """Offset of the oldest message of `queue` that is still stored, synced or not; None if
+        none is. Retention moves it; what lies below is gone."""

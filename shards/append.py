@@ -1,0 +1,72 @@
+"""Append: the one door through which batches enter the journal.
+
+Owns the refusals that do not depend on the batch (no room on the disk, none in the table of
+producers) and what must be noted for every batch. Knows no request.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from shardmq.actors.kernel.ports import Now, QueueLog, Refusal
+from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.messages import ProduceResult
+
+from .durability import Durability
+from .producer_room import ProducerRoom
+from .serving import ServedQueue
+
+__all__ = ["Appender", "NoRoom"]
+
+
+class NoRoom(NamedTuple):
+    """Why nothing is taken just now."""
+
+    code: Code
+    message: str
+    retry_after_ms: int
+
+
+_NO_ROOM = {
+    Refusal.BUSY: NoRoom(Code.BUSY, "the disk is behind with syncing", 20),
+    Refusal.DISK_FULL: NoRoom(Code.DISK_FULL, "the disk has no room for messages", 1_000),
+    Refusal.READ_ONLY: NoRoom(Code.READ_ONLY, "the shard is read-only: its log is damaged", 10_000),
+}
+"""A sync takes milliseconds, a full disk seconds at least, an operator's decision longer."""
+_PRODUCERS_FULL = NoRoom(Code.BUSY, "too many producers wrote in the last minutes", 5_000)
+
+
+class Appender:
+    """Appends checked batches."""
+
+    def __init__(self, journal: QueueLog, durability: Durability, room: ProducerRoom) -> None:
+        self._journal = journal
+        self._durability = durability
+        self._room = room
+        self.batches = 0
+        self.bytes = 0
+
+    def no_room(self, batch_bytes: int, new_producers: int, now: Now) -> NoRoom | None:
+        """Why so many bytes are not taken now; `new_producers` counts the (producer, queue) pairs
+        among them that the table does not know."""
+        refusal = self._journal.refusal(batch_bytes)
+        if refusal is not None:
+            return _NO_ROOM[refusal]
+        if new_producers and not self._room.make(new_producers, now):
+            return _PRODUCERS_FULL
+        return None
+
+    def append(
+        self, served: ServedQueue, batch: bytes, count: int, now: Now
+    ) -> tuple[ProduceResult, int]:
+        """The receipt of a batch for which there is room, and the lsn that has to be durable."""
+        base_offset = served.offsets.next
+        record = self._journal.append_batch(served.number, base_offset, batch, now)
+        lsn_end = self._journal.end
+        self._durability.appended(lsn_end, served, base_offset + count)
+        self.batches += 1
+        self.bytes += len(batch)
+        receipt = ProduceResult(
+            queue=served.number, base_offset=base_offset, stored_at_ms=record.stored_at_ms
+        )
+        return receipt, lsn_end

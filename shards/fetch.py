@@ -1,0 +1,94 @@
+"""FETCH: many queues in one request, answered when one of them has something to tell.
+
+Owns when a FETCH is answered: at once if a queue has messages or an error, else when news comes
+(`polls.py`), else empty at its deadline. How an answer is built is `answers.py`'s. Only durable
+messages are ever seen.
+
+Answers leave in the order in which they became due, so many bytes a turn at most: a message that
+wakes thousands of polls must neither fill the memory nor keep the loop from other work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shardmq.actors.kernel.ports import Letter, Now
+from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.limits import MIB, REPLY_BYTES_MAX, REQUEST_QUEUES_MAX, WAIT_MS_MAX
+from shardmq.actors.protocol.messages import Fetch, FetchReply
+
+from .answers import Answers
+from .polls import Poll, Polls, PollState
+from .requests import Request
+from .serving import ServedQueue, Serving
+
+__all__ = ["Fetching"]
+
+TURN_BYTES_MAX = 8 * MIB
+"""Payload of all answers of one turn; the answer that crosses it still leaves."""
+TURN_ANSWERS_MAX = 1_024
+PARKING_RETRY_MS = 1_000
+
+
+class Fetching:
+    """The verb FETCH."""
+
+    def __init__(self, serving: Serving, polls: Polls, answers: Answers) -> None:
+        self._served = serving.by_number
+        self._polls = polls
+        self._answers = answers
+        self.answered = 0
+        self.bytes = 0
+
+    def handle(self, request: Request, header: Fetch, now: Now, out: list[Letter]) -> None:
+        """Take one FETCH: it is to be answered in this turn, or parked, or refused."""
+        items = header.queues
+        wanted = {item.queue: item.offset for item in items}
+        if not 0 < len(items) <= REQUEST_QUEUES_MAX or len(wanted) != len(items):
+            text = f"FETCH names 1 to {REQUEST_QUEUES_MAX} queues, each of them once"
+            out.append(request.refuse(Code.BAD_REQUEST, text))
+            return
+        self._polls.replace(request)
+        wait_ms = min(header.wait_ms, WAIT_MS_MAX, request.route.tail)
+        bytes_max = max(1, min(header.bytes_max, REPLY_BYTES_MAX))
+        poll = Poll(request, wanted, bytes_max, now.mono_ms + wait_ms)
+        waiting = []
+        for queue, offset in wanted.items():
+            served = self._served.get(queue)
+            if served is None or not served.readable or served.offsets.visible != offset:
+                poll.ready.append(queue)
+            else:
+                waiting.append(served)
+        if poll.ready or wait_ms <= 0:
+            self._polls.ready.append(poll)
+            return
+        full = self._polls.why_not(poll)
+        if full is not None:
+            out.append(request.refuse(Code.BUSY, full, retry_after_ms=PARKING_RETRY_MS))
+            return
+        self._polls.park(poll, waiting)
+
+    def answer_ready(self, out: list[Letter]) -> None:
+        """Answer polls that are due, up to the bound of a turn; the others come first next time."""
+        ready = self._polls.ready
+        bytes_left, answers_left = TURN_BYTES_MAX, TURN_ANSWERS_MAX
+        while ready and bytes_left > 0 and answers_left > 0:
+            poll = ready.popleft()
+            if poll.state == PollState.SETTLED:
+                continue
+            letter, payload_bytes = self._answers.build(poll)
+            poll.settle()
+            out.append(letter)
+            self.answered += 1
+            self.bytes += payload_bytes
+            bytes_left -= payload_bytes
+            answers_left -= 1
+
+    def wake(self, queues: Iterable[ServedQueue]) -> None:
+        """Queues have news, or are not readable here any more."""
+        self._polls.wake(queues)
+
+    def expire(self, mono_ms: float, out: list[Letter]) -> None:
+        """Answer what has waited to its deadline: nothing came, and that is no error."""
+        for poll in self._polls.expired(mono_ms):
+            out.append(poll.request.answer(FetchReply()))

@@ -1,0 +1,228 @@
+"""The shard: the one writer of its slice of the log, owner of everything about its messages.
+
+Owns the dispatch by verb and the order of things in a turn. What a verb means stands in its own
+file; what must survive stands in `state/`, as folds over the journal. It knows no sockets, no files
+and no clock: letters in, letters out (see `actors/kernel/ports.py`).
+
+A turn:  all requests that the loop drained are decided and appended -> the journal writes them with
+one call -> replies that need no sync leave. A sync runs beside the loop; when it is done,
+`durable_advanced` releases the replies that waited for it and wakes the polls that have news.
+
+Nothing that a peer sends may raise out of here: what is malformed is answered with a code, and a
+bug in one verb ends as INTERNAL for that request. But a broken invariant or a failed disk does
+raise: the process must end, and recovery look at what is there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from shardmq.actors.kernel.ports import Letter, Now, Projection, QueueLog, Randomness
+from shardmq.actors.protocol.codec import HeaderError, decode_header
+from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.frames import FLAG_REPLY, FrameError
+from shardmq.actors.protocol.messages import Define, Fetch, Offsets, Produce
+from shardmq.actors.protocol.verbs import Verb
+
+from .answers import Answers
+from .append import Appender
+from .define import Defining
+from .durability import Durability
+from .fetch import Fetching
+from .log.errors import LogError
+from .offsets import OffsetsOf
+from .plain_produce import PlainProducing
+from .polls import Polls
+from .produce import ProduceReplies, Producing
+from .producer_room import PRODUCERS_MAX, ProducerRoom
+from .requests import Request, read_request
+from .retention import Retention
+from .serving import Serving
+from .state.producers import Producers
+from .state.queues import Queues
+from .state.topics import Topics
+
+__all__ = ["Shard", "ShardState"]
+
+_log = logging.getLogger("shardmq.shard")
+FATAL = (AssertionError, LogError, OSError, MemoryError)
+"""Not the request's fault: the process ends."""
+
+
+class ShardState:
+    """What a shard knows: folds over its journal, to be handed to it before it is opened."""
+
+    def __init__(self) -> None:
+        self.topics = Topics()
+        self.queues = Queues()
+        self.producers = Producers()
+
+    @property
+    def projections(self) -> tuple[Projection, ...]:
+        return (self.topics, self.queues, self.producers)
+
+
+class _Handler(NamedTuple):
+    """How one verb is handled."""
+
+    header: type[Any]
+    handle: Callable[[Request, Any, Now, list[Letter]], None]
+
+
+class Shard:
+    """The core of a shard actor.
+
+    Args:
+        number: this shard's number, as the coordinator's routes name it.
+        journal: opened with `state.projections`.
+        randomness: for the shard's own id as a producer.
+        producers_max: bound of the table of producers.
+        journal_figures: what the journal has to add to the verb STATS.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        journal: QueueLog,
+        state: ShardState,
+        randomness: Randomness,
+        *,
+        producers_max: int = PRODUCERS_MAX,
+        journal_figures: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
+        self.number = number
+        self._journal = journal
+        self._journal_figures = journal_figures
+        self._state = state
+        self._serving = Serving(number, state.queues)
+        self._polls = Polls()
+        self._durability = Durability()
+        room = ProducerRoom(journal, state.producers, producers_max)
+        self._retention = Retention(journal, self._serving, room)
+        self._appender = Appender(journal, self._durability, room)
+        replies = ProduceReplies(journal, self._durability)
+        self._producing = Producing(self._serving, state.producers, self._appender, replies)
+        self._plain = PlainProducing(
+            state.topics, self._serving, state.producers, self._appender, replies, randomness
+        )
+        self._fetching = Fetching(self._serving, self._polls, Answers(journal, self._serving))
+        defining = Defining(journal, state.topics, self._serving, self._fetching, self._durability)
+        self._handlers = {
+            int(Verb.PRODUCE): _Handler(Produce, self._produce),
+            int(Verb.FETCH): _Handler(Fetch, self._fetching.handle),
+            int(Verb.OFFSETS): _Handler(Offsets, OffsetsOf(journal, self._serving).handle),
+            int(Verb.DEFINE): _Handler(Define, defining.handle),
+        }
+        self._stopping = False
+        self._dropped = 0
+        self._faults = 0
+        state.queues.reveal()
+        defining.open()
+
+    # ------------------------------------------------------------------ the actor's face
+
+    @property
+    def wake_at_ms(self) -> float | None:
+        if self._polls.ready:
+            return 0.0  # at once
+        expiry = self._polls.wake_at_ms
+        round_ms = self._retention.wake_at_ms
+        return round_ms if expiry is None else min(expiry, round_ms)
+
+    def handle(self, letters: Sequence[Letter], now: Now) -> list[Letter]:
+        """Decide everything that one turn drained; see `Core.handle`."""
+        out: list[Letter] = []
+        for letter in letters:
+            self._one(letter, now, out)
+        if not self._stopping:
+            self._retention.turn(now)
+        self._fetching.expire(now.mono_ms, out)
+        self._fetching.answer_ready(out)
+        return out
+
+    def durable_advanced(self, now: Now) -> list[Letter]:
+        """Release what waited for the disk; see `JournaledCore.durable_advanced`."""
+        out, news = self._durability.advance(self._journal.durable)
+        self._fetching.wake(news)
+        self._fetching.answer_ready(out)
+        return out
+
+    def link_changed(self, link: str, up: bool, now: Now) -> list[Letter]:
+        """A shard asks nobody, so it has no links."""
+        return []
+
+    def stop(self, now: Now) -> list[Letter]:
+        """Take nothing new, and send every poll home; what is held leaves with the last sync."""
+        self._stopping = True
+        out: list[Letter] = []
+        self._fetching.expire(float("inf"), out)
+        self._fetching.answer_ready(out)
+        return out
+
+    def drained(self) -> bool:
+        """True once every request has its answer."""
+        return not self._durability.held and not self._polls.ready
+
+    def stats(self) -> dict[str, Any]:
+        """Figures of this shard, for the verb STATS."""
+        journal = self._journal
+        return {
+            "shard": self.number,
+            "topics": len(self._state.topics),
+            "queues": len(self._serving),
+            "producers": len(self._state.producers),
+            "batches_appended": self._appender.batches,
+            "batch_bytes_appended": self._appender.bytes,
+            "duplicates": self._producing.duplicates + self._plain.duplicates,
+            "polls_parked": len(self._polls),
+            "polls_ready": len(self._polls.ready),
+            "fetches_answered": self._fetching.answered,
+            "fetch_bytes": self._fetching.bytes,
+            "replies_held": self._durability.held,
+            "unsynced_bytes": journal.end - journal.durable,
+            "requests_dropped": self._dropped,
+            "internal_errors": self._faults,
+            "journal_end": journal.end,
+            "journal_durable": journal.durable,
+            "journal_epoch": journal.epoch,
+            "journal": self._journal_figures(),
+        }
+
+    # ------------------------------------------------------------------ one request
+
+    def _one(self, letter: Letter, now: Now, out: list[Letter]) -> None:
+        try:
+            request = read_request(letter)
+        except FrameError as error:
+            self._dropped += 1
+            _log.warning("a letter that cannot be answered was dropped: %s", error)
+            return
+        if request.route.flags & FLAG_REPLY:
+            self._dropped += 1
+            return
+        handler = self._handlers.get(request.route.verb)
+        if handler is None:
+            text = f"a shard does not answer verb {request.route.verb}"
+            out.append(request.refuse(Code.UNKNOWN_VERB, text))
+            return
+        if self._stopping:
+            out.append(request.refuse(Code.SHUTTING_DOWN, "the shard is stopping"))
+            return
+        try:
+            header = decode_header(request.header, handler.header, request.route.flags)
+            handler.handle(request, header, now, out)
+        except HeaderError as error:
+            out.append(request.refuse(Code.BAD_REQUEST, f"the header is malformed: {error}"))
+        except FATAL:
+            raise
+        except Exception:
+            # No payload in the log: only where it happened.
+            self._faults += 1
+            _log.exception("verb %d failed", request.route.verb)
+            out.append(request.refuse(Code.INTERNAL, "an unexpected fault; the log has it"))
+
+    def _produce(self, request: Request, header: Produce, now: Now, out: list[Letter]) -> None:
+        verb = self._producing if header.topic is None else self._plain
+        verb.handle(request, header, now, out)

@@ -1,0 +1,136 @@
+"""State records: every decision of a shard that is not a batch, as it stands in its journal.
+
+Owns their form: msgpack arrays `[tag, fields ...]`. Knows no projection. Tags are never reused;
+fields are only ever appended, with defaults, so that older logs stay readable.
+
+A record is about one bucket (`buckets.py`): the journal's prefix carries a number of that bucket as
+the record's queue, so that a projection sees from prefix and tag alone whether it is concerned.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from shardmq.actors.protocol.messages import TopicRoute
+
+__all__ = [
+    "EARLIEST_RAISED",
+    "PRODUCERS_FORGOTTEN",
+    "QUEUES_DROPPED",
+    "TOPIC_DEFINED",
+    "TOPIC_DROPPED",
+    "EarliestRaised",
+    "ProducersForgotten",
+    "QueuePlace",
+    "QueuesDropped",
+    "StateRecord",
+    "TopicDefined",
+    "TopicDefinition",
+    "TopicDropped",
+    "decode_state",
+    "encode_state",
+    "tag_of",
+]
+
+TOPIC_DEFINED: Final = 1
+TOPIC_DROPPED: Final = 2
+QUEUES_DROPPED: Final = 3
+EARLIEST_RAISED: Final = 4
+PRODUCERS_FORGOTTEN: Final = 5
+
+
+class QueuePlace(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One queue of a topic; 10,000 of them take 100 KB in the log."""
+
+    queue_id: int
+    number: int
+    shard: int
+    from_offset: int = 0
+    readable: bool = True
+    writable: bool = True
+
+
+class TopicDefinition(msgspec.Struct, array_like=True, frozen=True):
+    """A topic as the coordinator defined it, with the queues of all shards (a JSON client is told
+    where a key's queue lives)."""
+
+    topic: str
+    topic_id: int
+    version: int
+    slots_version: int
+    retention_ms: int
+    created_at_ms: int
+    slots: list[int]
+    queues: list[QueuePlace]
+
+    @classmethod
+    def of_route(cls, route: TopicRoute) -> TopicDefinition:
+        """The lasting form of what DEFINE carries."""
+        queues = [
+            QueuePlace(one.queue_id, one.number, one.shard, one.from_offset, one.readable,
+                       one.writable)
+            for one in route.queues
+        ]  # fmt: skip
+        return cls(
+            route.topic, route.topic_id, route.version, route.slots_version, route.retention_ms,
+            route.created_at_ms, route.slots, queues,
+        )  # fmt: skip
+
+
+class TopicDefined(msgspec.Struct, array_like=True, frozen=True, tag=TOPIC_DEFINED):
+    """A topic is new or has changed. Concerns: topics, the bucket of its id."""
+
+    definition: TopicDefinition
+
+
+class TopicDropped(msgspec.Struct, array_like=True, frozen=True, tag=TOPIC_DROPPED):
+    """A topic is gone. Its queues go by records of their own. Concerns: topics."""
+
+    topic_id: int
+
+
+class QueuesDropped(msgspec.Struct, array_like=True, frozen=True, tag=QUEUES_DROPPED):
+    """Queues, all of one bucket, are gone for ever. Concerns: queues, producers."""
+
+    queues: list[int]
+
+
+class EarliestRaised(msgspec.Struct, array_like=True, frozen=True, tag=EARLIEST_RAISED):
+    """[queue, earliest offset], all of one bucket: what lies below is not served any more.
+    Concerns: queues."""
+
+    offsets: list[tuple[int, int]]
+
+
+class ProducersForgotten(msgspec.Struct, array_like=True, frozen=True, tag=PRODUCERS_FORGOTTEN):
+    """The `count` entries of the bucket that were silent longest are gone. Concerns: producers."""
+
+    count: int
+
+
+StateRecord = TopicDefined | TopicDropped | QueuesDropped | EarliestRaised | ProducersForgotten
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(StateRecord).decode
+
+
+def encode_state(record: StateRecord) -> bytes:
+    """Payload of a STATE record."""
+    return _encode(record)
+
+
+def decode_state(payload: bytes) -> StateRecord:
+    """The state record in `payload`.
+
+    Raises:
+        msgspec.MsgspecError: written by a newer version; the log cannot be opened by this one.
+    """
+    return _decode(payload)  # type: ignore[no-any-return]
+
+
+def tag_of(payload: bytes) -> int:
+    """Tag of a state record, without decoding it."""
+    # A short msgpack array is one byte, a small integer the next.
+    return payload[1]
