@@ -19,6 +19,14 @@ from support.tidy import Ban
 # the reason says which I/O. Patterns are those of fnmatch, relative to the root.
 SHELLS: dict[str, str] = {
     "actors/kernel/clock.py": "the clock itself",
+    "client/admin.py": "blocks on a connection",
+    "client/aio/*": "the client under an event loop",
+    "client/consumer.py": "blocks on a connection",
+    "client/link/flows.py": "blocks on a connection",
+    "client/link/sharing.py": "connections of the process; exit and fork",
+    "client/link/thread.py": "threads, polling",
+    "client/link/wire.py": "the DEALER socket",
+    "client/producer.py": "blocks on a connection",
     "router/cli/*": "the command line: arguments, environment, files, terminal, signals",
     "shards/log/realio.py": "LogIO on a real disk",
 }

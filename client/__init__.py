@@ -1,0 +1,60 @@
+"""The client library: producers, consumers and administration. This module only names them.
+
+Names are imported when first used, so that `import shardmq.client` costs a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import aio, errors
+    from .admin import Admin
+    from .consumer import PullConsumer
+    from .message import Message
+    from .produce.receipts import SendFuture, SendReceipt
+    from .producer import Producer
+    from .received import ReceivedMessage
+    from .topics import QueueDescription, TopicDescription
+
+__all__ = [
+    "Admin",
+    "Message",
+    "Producer",
+    "PullConsumer",
+    "QueueDescription",
+    "ReceivedMessage",
+    "SendFuture",
+    "SendReceipt",
+    "TopicDescription",
+    "aio",
+    "errors",
+]
+
+_HOME = {
+    "Admin": "admin",
+    "Message": "message",
+    "Producer": "producer",
+    "PullConsumer": "consumer",
+    "QueueDescription": "topics",
+    "ReceivedMessage": "received",
+    "SendFuture": "produce.receipts",
+    "SendReceipt": "produce.receipts",
+    "TopicDescription": "topics",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in ("aio", "errors"):
+        return import_module(f".{name}", __name__)
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,123 @@
+"""Admin: topics and figures, from a thread. A shell over the flows of `topics.py`."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, TypeVar
+
+from shardmq.actors.kernel.randomness import SystemRandomness
+
+from .errors import ClosedError, InvalidArgument, NotSupported
+from .link.asking import Flow
+from .link.flows import run_flow
+from .link.sharing import acquire, release
+from .times import Duration, ms_of
+from .topics import (
+    TopicDescription,
+    create_topic,
+    delete_topic,
+    describe_topic,
+    list_topics,
+    stats_of,
+    update_topic,
+)
+
+__all__ = ["Admin"]
+
+T = TypeVar("T")
+
+
+class Admin:
+    """Administers a broker.
+
+    Every method raises `errors.RemoteError` (of the class of its code) when the broker refuses or
+    does not answer within `timeout` seconds, and `InvalidArgument` for what no broker would take.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, timeout: Duration = 10.0, credentials: Any = None
+    ) -> None:
+        self._closed = True
+        if credentials is not None:
+            raise NotSupported("credentials: access control comes with a later release")
+        self._timeout_ms = ms_of(timeout, "timeout")
+        if not self._timeout_ms:
+            raise InvalidArgument("timeout is more than 0 seconds")
+        self._connection = acquire(url)
+        self._closed = False
+
+    def create_topic(
+        self, name: str, queues: int = 8, *, retention: Duration | None = None
+    ) -> TopicDescription:
+        """Creates a topic. `retention`: how long its messages stay; None for the broker's default.
+
+        Raises:
+            TopicExists: there is one of that name.
+        """
+        request_key = f"{SystemRandomness().u64():016x}"
+        return self._run(create_topic(name, queues, retention, request_key))
+
+    def update_topic(
+        self,
+        name: str,
+        *,
+        queues: int | None = None,
+        write_queues: int | None = None,
+        read_queues: int | None = None,
+        retention: Duration | None = None,
+    ) -> TopicDescription:
+        """Changes a topic. `queues` sets both numbers; with fewer write than read queues the rest
+        can be drained before it is closed.
+
+        Raises:
+            TopicNotFound: there is none of that name.
+        """
+        return self._run(update_topic(name, queues, write_queues, read_queues, retention))
+
+    def delete_topic(self, name: str) -> None:
+        """Deletes a topic and its messages.
+
+        Raises:
+            TopicNotFound: there is none of that name.
+        """
+        self._run(delete_topic(name))
+
+    def topics(self, *, system: bool = False) -> list[str]:
+        """Names of all topics, sorted; with `system` also those of the broker itself."""
+        return self._run(list_topics(system))
+
+    def describe_topic(self, name: str) -> TopicDescription:
+        """A topic, its queues and their offsets.
+
+        Raises:
+            TopicNotFound: there is none of that name.
+        """
+        return self._run(describe_topic(name))
+
+    def stats(self, actor: str) -> dict[str, Any]:
+        """Figures of `router`, `coordinator` or `shard-N`."""
+        return self._run(stats_of(actor))
+
+    def close(self) -> None:
+        """Gives the connection back. May be called again."""
+        if not self._closed:
+            self._closed = True
+            release(self._connection)
+
+    def __enter__(self) -> Admin:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        return f"<Admin{' closed' if self._closed else ''}>"
+
+    def _run(self, flow: Flow[T]) -> T:
+        if self._closed:
+            raise ClosedError("admin")
+        return run_flow(self._connection, flow, self._timeout_ms)

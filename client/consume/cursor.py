@@ -1,0 +1,78 @@
+"""Cursors: where a consumer stands in each queue, and what it holds of it. Pure values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shardmq.actors.protocol.messages import QueueRoute
+
+from ..received import Delivery, ReceivedMessage, messages_of
+
+__all__ = ["Cursor", "Item"]
+
+
+class Cursor:
+    """One assigned queue."""
+
+    __slots__ = (
+        "fault", "fetch_offset", "paused", "position", "queue", "stale", "topic",
+    )  # fmt: skip
+
+    def __init__(self, topic: str, queue: QueueRoute, position: int) -> None:
+        self.topic = topic
+        self.queue = queue
+        self.position = position
+        """Offset of the next message to deliver."""
+        self.fetch_offset = position
+        """Offset of the next message to ask for; what lies between is held."""
+        self.paused = False
+        self.stale = False
+        """The shard does not know the queue any more: a new route is being asked for."""
+        self.fault: Exception | None = None
+        """Reading stopped until the next seek."""
+
+    @property
+    def wants_more(self) -> bool:
+        return not (self.paused or self.stale or self.fault is not None)
+
+
+class Item:
+    """One batch of a queue as it waits for the user, or what went wrong at its place."""
+
+    __slots__ = ("cursor", "delivery", "error", "messages", "next_offset", "size", "start")
+
+    def __init__(
+        self,
+        cursor: Cursor,
+        next_offset: int,
+        *,
+        delivery: Delivery | None = None,
+        error: Exception | None = None,
+        start_offset: int = 0,
+        size: int = 0,
+    ) -> None:
+        self.cursor = cursor
+        self.delivery = delivery
+        self.error = error
+        self.messages: list[ReceivedMessage] = []
+        self.start: Any = start_offset
+        """Before `open` an offset, then an index into `messages`."""
+        self.next_offset = next_offset
+        self.size = size
+        """Bytes that it holds of the buffer."""
+
+    def open(self) -> None:
+        """Makes the message objects, once.
+
+        Raises:
+            BatchError: the batch is malformed in spite of its checksum.
+        """
+        if self.delivery is not None:
+            delivery, self.delivery = self.delivery, None
+            self.messages = messages_of(delivery, self.start)
+            self.start = 0
+
+    def position(self) -> int:
+        """Offset of its first message that is not delivered."""
+        start: int = self.start
+        return self.messages[start].offset if start < len(self.messages) else self.next_offset

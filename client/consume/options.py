@@ -1,0 +1,42 @@
+"""What a user may choose for a consumer, checked. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from ..errors import InvalidArgument, NotSupported
+from .fetcher import FetcherOptions
+
+__all__ = ["BUFFER_BYTES", "FETCH_BYTES", "OnOutOfRange", "checked_consumer"]
+
+FETCH_BYTES = 1024 * 1024
+BUFFER_BYTES = 8 * 1024 * 1024
+OnOutOfRange = Literal["error", "earliest", "latest"]
+
+
+def checked_consumer(
+    group: object,
+    on_out_of_range: OnOutOfRange,
+    fetch_bytes: int,
+    buffer_bytes: int,
+    credentials: Any,
+) -> FetcherOptions:
+    """The options of a consumer.
+
+    Raises:
+        InvalidArgument: one is out of its range; the message says which.
+        NotSupported: a group, or credentials.
+    """
+    if group is not None:
+        raise NotSupported(
+            "groups come with a later release", hint="leave `group` out and use assign()"
+        )
+    if credentials is not None:
+        raise NotSupported("credentials: access control comes with a later release")
+    if on_out_of_range not in get_args(OnOutOfRange):
+        allowed = ", ".join(get_args(OnOutOfRange))
+        raise InvalidArgument(f"on_out_of_range is one of {allowed}, not {on_out_of_range!r}")
+    for name, value in (("fetch_bytes", fetch_bytes), ("buffer_bytes", buffer_bytes)):
+        if type(value) is not int or value < 1:
+            raise InvalidArgument(f"{name} is a positive number, not {value!r}")
+    return FetcherOptions(fetch_bytes, buffer_bytes, on_out_of_range)

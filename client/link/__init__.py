@@ -1,0 +1,1 @@
+"""One connection to a broker: a pure core (`core`), and the thread that drives it."""

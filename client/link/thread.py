@@ -1,0 +1,281 @@
+"""Connection: the driver of one ClientCore with threads.
+
+Owns the lock, the wire and one daemon thread. One lock guards the core and everything that shares
+it; under the interpreter's own lock a finer one would buy nothing, and a thread that holds this one
+while it is descheduled is run next, because everybody who needs the core blocks on it.
+
+Who waits, drives: a thread that waits for an answer becomes the leader. It takes the sockets out of
+the I/O thread's epoll set and polls them itself, so a lone `send` costs no thread hop. Others that
+wait meanwhile are woken one by one as soon as what they wait for is there. When the leader leaves,
+the sockets go back to the I/O thread, which looks after timers, heartbeats and whatever arrives
+while nobody waits.
+
+A turn does everything that is ready: news of the transport, timers, all sends, all receives until
+nothing is left. libzmq's descriptors are edge-triggered, so nobody may wait before that.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections import deque
+from collections.abc import Callable
+from math import ceil, inf
+from typing import Any, Protocol
+
+from shardmq.actors.kernel.ports import Now
+
+from ..errors import ForkedError
+from ..routes import Routes
+from .core import ClientCore
+from .wire import Wire, now
+
+__all__ = ["Connection", "Member"]
+
+
+class Member(Protocol):
+    """Something that still has to leave before the interpreter does."""
+
+    def flush(self, now: Now) -> None: ...
+
+    @property
+    def idle(self) -> bool: ...
+
+
+class _Waiter:
+    """Somebody blocked until `done()`; `wake` may be called from any thread."""
+
+    __slots__ = ("done", "wake")
+
+    def __init__(self, done: Callable[[], bool], wake: Callable[[], Any]) -> None:
+        self.done = done
+        self.wake = wake
+
+
+class Connection:
+    """A connection to one broker, shared by everything in this process that uses its address."""
+
+    def __init__(self, url: str, core: ClientCore) -> None:
+        self.url = url
+        self.core = core
+        self.lock: Any = threading.Lock()
+        self.routes = Routes(core)
+        self.members: set[Member] = set()
+        self._wire = Wire(url)
+        self._epoll = select.epoll()
+        self._poll = select.poll()
+        self._thread_wake = _wake_fd()
+        self._leader_wake = _wake_fd()
+        for fd in self._wire.fds:
+            self._epoll.register(fd, select.EPOLLIN)
+            self._poll.register(fd, select.POLLIN)
+        self._epoll.register(self._thread_wake, select.EPOLLIN)
+        self._poll.register(self._leader_wake, select.POLLIN)
+        self._leader: _Waiter | None = None
+        self._leader_until_ms = inf
+        self._waiters: list[_Waiter] = []
+        self._thread_until_ms = inf
+        self._later: deque[Callable[[], None]] = deque()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="shardmq-client", daemon=True)
+        self._thread.start()
+
+    # ------------------------------------------------------------------------ with the lock
+
+    def turn(self) -> None:
+        """Does everything that is ready. Call it with the lock held, after changing the core."""
+        self._turn(now())
+        self._wake_others()
+
+    def arm(self) -> None:
+        """Makes sure that a new timer is seen. Call it with the lock held."""
+        wake_at_ms = self.core.wake_at_ms
+        if wake_at_ms is None:
+            return
+        if self._leader is not None:
+            if wake_at_ms < self._leader_until_ms:
+                os.eventfd_write(self._leader_wake, 1)
+        elif wake_at_ms < self._thread_until_ms:
+            os.eventfd_write(self._thread_wake, 1)
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Calls `call()` in the connection's thread, without the lock: the user's callbacks."""
+        if not self._later:
+            os.eventfd_write(self._thread_wake, 1)
+        self._later.append(call)
+
+    # --------------------------------------------------------------------- without the lock
+
+    def wait(self, done: Callable[[], bool], timeout_ms: float | None = None) -> bool:
+        """Blocks until `done()` (called with the lock held, cheap); False after `timeout_ms`."""
+        until_ms = inf if timeout_ms is None else now().mono_ms + timeout_ms
+        with self.lock:
+            self.turn()
+            while not done():
+                left_ms = until_ms - now().mono_ms
+                if left_ms <= 0:
+                    return False
+                if self._leader is None:
+                    self._lead(done, until_ms)
+                else:
+                    self._follow(done, left_ms)
+        return True
+
+    def run(self, change: Callable[[Now], None]) -> None:
+        """Changes the core and does what follows from it."""
+        with self.lock:
+            change(now())
+            self.turn()
+            self.arm()
+
+    # ------------------------------------------------------------------------------ turning
+
+    def _turn(self, at: Now) -> None:
+        core, wire = self.core, self._wire
+        outbox = core.outbox
+        while True:
+            for up in wire.news():
+                (core.connected if up else core.disconnected)(at)
+            core.tick(at)
+            while outbox and wire.send(outbox[0]):
+                outbox.popleft()
+            frames = wire.receive()
+            if frames is None:
+                return
+            while frames is not None:
+                core.receive(frames, at)
+                frames = wire.receive()
+
+    def _wake_others(self) -> None:
+        if self._waiters:
+            ready = [waiter for waiter in self._waiters if waiter.done()]
+            for waiter in ready:
+                self._waiters.remove(waiter)
+                waiter.wake()
+        leader = self._leader
+        if leader is not None and leader.done():
+            leader.wake()
+
+    def _lead(self, done: Callable[[], bool], until_ms: float) -> None:
+        """Polls the sockets in the caller's thread until `done()` or `until_ms`."""
+        wake = self._leader_wake
+        self._leader = _Waiter(done, lambda: os.eventfd_write(wake, 1))
+        self._offer_sockets(0)
+        try:
+            while True:
+                at = now()
+                wake_at_ms = self.core.wake_at_ms
+                self._leader_until_ms = min(until_ms, inf if wake_at_ms is None else wake_at_ms)
+                if at.mono_ms < self._leader_until_ms:
+                    self._poll_unlocked(self._leader_until_ms - at.mono_ms)
+                at = now()
+                self._turn(at)
+                if done() or at.mono_ms >= until_ms:
+                    return
+                if self._waiters:
+                    self._wake_others()
+        finally:
+            self._leader = None
+            self._offer_sockets(select.EPOLLIN)
+            self._wake_others()
+            self.arm()
+
+    def _poll_unlocked(self, wait_ms: float) -> None:
+        self.lock.release()
+        try:
+            ready = self._poll.poll(None if wait_ms == inf else ceil(wait_ms))
+        finally:
+            self.lock.acquire()
+        if any(fd == self._leader_wake for fd, _ in ready):
+            os.eventfd_read(self._leader_wake)
+
+    def _follow(self, done: Callable[[], bool], left_ms: float) -> None:
+        """Sleeps until the leader or the I/O thread has what is waited for."""
+        latch = threading.Lock()
+        latch.acquire()
+        waiter = _Waiter(done, latch.release)
+        self._waiters.append(waiter)
+        self.lock.release()
+        try:
+            latch.acquire(timeout=min(left_ms / 1000, threading.TIMEOUT_MAX))
+        finally:
+            self.lock.acquire()
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def _offer_sockets(self, events: int) -> None:
+        for fd in self._wire.fds:
+            self._epoll.modify(fd, events)
+
+    # ----------------------------------------------------------------------- the I/O thread
+
+    def _run(self) -> None:
+        wait_s = None
+        while True:
+            ready = self._epoll.poll(wait_s)
+            with self.lock:
+                if any(fd == self._thread_wake for fd, _ in ready):
+                    os.eventfd_read(self._thread_wake)
+                if self._stopping:
+                    return
+                if self._leader is None:
+                    self.turn()
+                wait_s = self._until_next()
+                later, self._later = self._later, deque()
+            for call in later:
+                call()
+
+    def _until_next(self) -> float | None:
+        """Seconds until the next timer; a leader looks after them itself."""
+        wake_at_ms = None if self._leader is not None else self.core.wake_at_ms
+        self._thread_until_ms = inf if wake_at_ms is None else wake_at_ms
+        return None if wake_at_ms is None else max(0.0, wake_at_ms - now().mono_ms) / 1000
+
+    # -------------------------------------------------------------------------------- ending
+
+    def drain(self, timeout_ms: float) -> bool:
+        """Sends what members still hold; False if not all of it was answered in time."""
+
+        def flush(at: Now) -> None:
+            for member in self.members:
+                member.flush(at)
+
+        self.run(flush)
+        return self.wait(lambda: all(member.idle for member in self.members), timeout_ms)
+
+    def close(self) -> None:
+        """Stops the thread and closes the sockets."""
+        with self.lock:
+            self._stopping = True
+            os.eventfd_write(self._thread_wake, 1)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+        self._epoll.close()
+        os.close(self._thread_wake)
+        os.close(self._leader_wake)
+        self._wire.close()
+
+    def forked(self) -> None:
+        """In a child process after fork: every further use raises ForkedError."""
+        self.lock = ForkedLock()
+
+
+class ForkedLock:
+    """Stands where the lock was in a forked child, so that the hot path pays nothing."""
+
+    def __enter__(self) -> None:
+        raise ForkedError
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def acquire(self) -> None:
+        raise ForkedError
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+def _wake_fd() -> int:
+    return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -1,0 +1,108 @@
+"""Wire: the DEALER socket of one connection, and the clock beside it. The only place of the client
+that touches ZeroMQ. Owns socket options; knows frames only as lists of bytes.
+
+`IMMEDIATE`: nothing is queued for a peer that is not there, so a reconnect never delivers what the
+core has given up. No routing id: a taken one would be black-holed. Reconnects are libzmq's (100 ms
+to 2 s); the monitor tells about them, so that HELLO goes out at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+
+import zmq
+
+from shardmq.actors.kernel.clock import SystemClock
+from shardmq.actors.protocol.limits import FRAME_BYTES_MAX
+
+from ..errors import InvalidArgument
+
+__all__ = ["DEFAULT_URL", "Wire", "checked_url", "now"]
+
+DEFAULT_URL = "tcp://127.0.0.1:5680"
+"""Used where neither an argument nor SHARDMQ_URL names a broker."""
+RECONNECT_MS = 100
+RECONNECT_MS_MAX = 2_000
+LINGER_MS = 500
+"""At close: how long libzmq may go on writing what it took."""
+
+_TCP = re.compile(r"tcp://[^\s:/]+(:[^\s:/]+)*:\d{1,5}|tcp://\[[0-9a-fA-F:.%]+\]:\d{1,5}")
+_EVENT = struct.Struct("=hi")
+_UP: int = zmq.Event.HANDSHAKE_SUCCEEDED
+_DOWN: int = zmq.Event.DISCONNECTED
+
+now = SystemClock().now
+"""Both clocks."""
+
+
+def checked_url(url: str | None) -> str:
+    """The broker's address: the argument, else SHARDMQ_URL, else the default.
+
+    Raises:
+        InvalidArgument: no address that ZeroMQ could connect to.
+    """
+    url = str(url or os.environ.get("SHARDMQ_URL") or DEFAULT_URL)
+    if not (_TCP.fullmatch(url) or url.startswith("ipc://")):
+        raise InvalidArgument(
+            f"a broker's address looks like {DEFAULT_URL}, unlike {url!r:.80}",
+            hint="give tcp://host:port, or set SHARDMQ_URL",
+        )
+    return url
+
+
+class Wire:
+    """One connected socket. Not thread-safe: its driver serialises."""
+
+    def __init__(self, url: str) -> None:
+        self._context = zmq.Context()
+        self._socket = zmq.Socket(self._context, zmq.DEALER)
+        for option, value in (
+            (zmq.IMMEDIATE, 1),
+            (zmq.LINGER, LINGER_MS),
+            (zmq.RECONNECT_IVL, RECONNECT_MS),
+            (zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX),
+            (zmq.MAXMSGSIZE, FRAME_BYTES_MAX),
+            (zmq.TCP_KEEPALIVE, 1),
+            (zmq.TCP_KEEPALIVE_IDLE, 30),
+            (zmq.TCP_KEEPALIVE_INTVL, 5),
+            (zmq.TCP_KEEPALIVE_CNT, 3),
+        ):
+            self._socket.setsockopt(option, value)
+        self._monitor = self._socket.get_monitor_socket(_UP | _DOWN)
+        self._socket.connect(url)
+        self.fds: tuple[int, int] = (
+            int(self._socket.getsockopt(zmq.FD)),
+            int(self._monitor.getsockopt(zmq.FD)),
+        )
+        """Readable when something may have happened; drain `news` and `receive` before waiting."""
+
+    def news(self) -> list[bool]:
+        """What happened to the connection, in order: True for up, False for down."""
+        changes = []
+        while int(self._monitor.get(zmq.EVENTS)) & zmq.POLLIN:
+            event, _ = _EVENT.unpack(self._monitor.recv_multipart(zmq.NOBLOCK)[0])
+            changes.append(event == _UP)
+        return changes
+
+    def receive(self) -> list[bytes] | None:
+        """The next message, None if there is none now."""
+        if int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            return self._socket.recv_multipart(zmq.NOBLOCK)
+        return None
+
+    def send(self, frames: list[bytes]) -> bool:
+        """False if libzmq takes nothing now; `fds` will tell when it may."""
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Waits at most `LINGER_MS` for what libzmq still holds."""
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self._socket.close()
+        self._context.term()

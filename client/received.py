@@ -1,0 +1,170 @@
+"""ReceivedMessage: what a consumer gets. Owns lazy access to one row of a record batch.
+
+A batch of 2,000 messages becomes 2,000 of these in one `map`; a row's tag, keys or properties are
+looked up when asked for, in columns that are decoded once for the whole batch. A message keeps its
+batch (up to 8 MiB) in memory: copy the body out of those that are kept for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from itertools import repeat
+from typing import Any
+
+import msgspec
+
+from shardmq.actors.protocol.batch import BatchView, message_id
+
+from .message import shown
+from .times import datetime_of
+
+__all__ = ["Delivery", "ReceivedMessage", "messages_of"]
+
+_NO_PROPERTIES: Mapping[str, str] = {}
+
+
+class Delivery:
+    """One record batch as it came: where it lies, and its columns once they are decoded."""
+
+    def __init__(
+        self, topic: str, queue_id: int, base_offset: int, stored_at_ms: int, view: BatchView
+    ) -> None:
+        self.topic = topic
+        self.queue_id = queue_id
+        self.base_offset = base_offset
+        self.stored_at_ms = stored_at_ms
+        self.view = view
+
+    @cached_property
+    def tags(self) -> Sequence[str | None] | None:
+        return self.view.tags()
+
+    @cached_property
+    def keys(self) -> list[list[str]] | None:
+        return self.view.keys()
+
+    @cached_property
+    def ordering_keys(self) -> Sequence[str | None] | None:
+        return self.view.ordering_keys()
+
+    @cached_property
+    def properties(self) -> list[dict[str, str]] | None:
+        return self.view.properties()
+
+    @cached_property
+    def message_ids(self) -> list[str] | None:
+        return self.view.message_ids()
+
+    @cached_property
+    def offset_deltas(self) -> list[int] | None:
+        return self.view.offset_deltas()
+
+
+class ReceivedMessage(msgspec.Struct, frozen=True, gc=False):
+    """A message as it is stored. It can be handed to a producer again as it is."""
+
+    _delivery: Delivery
+    _index: int
+    body: bytes
+
+    @property
+    def topic(self) -> str:
+        return self._delivery.topic
+
+    @property
+    def queue_id(self) -> int:
+        return self._delivery.queue_id
+
+    @property
+    def offset(self) -> int:
+        deltas = self._delivery.offset_deltas
+        return self._delivery.base_offset + (deltas[self._index] if deltas else self._index)
+
+    @property
+    def tag(self) -> str | None:
+        tags = self._delivery.tags
+        return tags[self._index] if tags else None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        keys = self._delivery.keys
+        return tuple(keys[self._index]) if keys else ()
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        properties = self._delivery.properties
+        return properties[self._index] if properties else _NO_PROPERTIES
+
+    @property
+    def ordering_key(self) -> str | None:
+        ordering_keys = self._delivery.ordering_keys
+        return ordering_keys[self._index] if ordering_keys else None
+
+    @property
+    def message_id(self) -> str:
+        """The id that the producer's receipt named, 32 hex digits."""
+        ids = self._delivery.message_ids
+        if ids:
+            return ids[self._index]
+        head = self._delivery.view.head
+        return message_id(head.producer_id, head.first_sequence + self._index)
+
+    @property
+    def born_at(self) -> datetime:
+        """When the producer took it, as its clock said (the first message of its batch)."""
+        return datetime_of(self._delivery.view.head.first_born_ms)
+
+    @property
+    def stored_at(self) -> datetime:
+        """When the broker stored it, as its clock said."""
+        return datetime_of(self._delivery.stored_at_ms)
+
+    @property
+    def delay(self) -> None:
+        """None: it has been delivered."""
+
+    @property
+    def deliver_at(self) -> None:
+        """None: it has been delivered."""
+
+    @property
+    def delay_level(self) -> None:
+        """None: it has been delivered."""
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first delivery."""
+        return 1
+
+    def __repr__(self) -> str:
+        return shown(self, ("queue_id", "offset", "message_id"))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ReceivedMessage):
+            return NotImplemented
+        return _place(self) == _place(other)
+
+    def __hash__(self) -> int:
+        return hash(_place(self))
+
+
+def _place(message: ReceivedMessage) -> tuple[str, int, int, str]:
+    return message.topic, message.queue_id, message.offset, message.message_id
+
+
+def messages_of(delivery: Delivery, from_offset: int) -> list[ReceivedMessage]:
+    """The messages of a batch at or behind `from_offset`.
+
+    Raises:
+        BatchError: the batch is malformed.
+    """
+    bodies: Sequence[bytes] = delivery.view.bodies()
+    make: Any = ReceivedMessage
+    messages = list(map(make, repeat(delivery), range(len(bodies)), bodies))
+    if from_offset <= delivery.base_offset:
+        return messages
+    if delivery.offset_deltas is None:
+        return messages[from_offset - delivery.base_offset :]
+    return [message for message in messages if message.offset >= from_offset]
