@@ -35,6 +35,7 @@ from typing import NoReturn, TypeVar
 import msgspec
 
 from . import logs
+from .memory import keep_freed_memory
 from .shell import Shell
 
 __all__ = ["ChildStart", "ExitCode", "StartRefused", "run_actor"]
@@ -103,6 +104,7 @@ def _run(build: Callable[[], Shell]) -> None:
     signal.signal(signal.SIGTERM, _exit_while_starting)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.set_threshold(*GC_THRESHOLDS)
+    keep_freed_memory()
     shell = build()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
