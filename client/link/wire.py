@@ -15,6 +15,7 @@ import struct
 import zmq
 
 from shardmq.actors.kernel.clock import SystemClock
+from shardmq.actors.kernel.memory import keep_freed_memory
 from shardmq.actors.protocol.limits import FRAME_BYTES_MAX
 
 from ..errors import InvalidArgument
@@ -56,6 +57,7 @@ class Wire:
     """One connected socket. Not thread-safe: its driver serialises."""
 
     def __init__(self, url: str) -> None:
+        keep_freed_memory()
         self._context = zmq.Context()
         self._socket = zmq.Socket(self._context, zmq.DEALER)
         for option, value in (
