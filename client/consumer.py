@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from .consume.cursor import Cursor, Item
+from .consume.cursor import Cursor
 from .consume.fetcher import Fetcher
 from .consume.options import BUFFER_BYTES, FETCH_BYTES, OnOutOfRange, checked_consumer
 from .consume.positions import StartFrom, assigned, checked_start, positions_of
+from .consume.reader import Reader
 from .errors import ClosedError, InvalidArgument
 from .link.asking import Flow
 from .link.flows import run_flow
@@ -64,7 +65,7 @@ class PullConsumer:
         self._timeout_ms = ms_of(timeout, "timeout")
         self._connection = connection = acquire(url)
         self._fetcher = Fetcher(connection.core, connection.routes, options)
-        self._current: tuple[Item, Any] | None = None
+        self._reader = Reader(self._fetcher)
         self._closed = False
 
     # ----------------------------------------------------------------------------- assignment
@@ -98,7 +99,7 @@ class PullConsumer:
         """
         if type(offset) is not int or offset < 0:
             raise InvalidArgument(f"an offset is a number from 0 on, not {offset!r}")
-        cursor = self._cursor(topic, queue_id)
+        (cursor,) = self._cursors(topic, queue_id)
         self._give_back()
         self._connection.run(lambda now: self._fetcher.seek(cursor, offset, now))
 
@@ -117,12 +118,8 @@ class PullConsumer:
 
     def position(self, topic: str, queue_id: int) -> int:
         """Offset of the next message of this queue to be delivered."""
-        cursor = self._cursor(topic, queue_id)
-        if self._current is not None and self._current[0].cursor is cursor:
-            item, iterator = self._current
-            left = iterator.__length_hint__()
-            return item.messages[-left].offset if left else item.next_offset
-        return cursor.position
+        self._check_open()
+        return self._reader.position(self._reader.cursor(topic, queue_id))
 
     def pause(self, topic: str, queue_id: int | None = None) -> None:
         """Delivers nothing of one or all queues of a topic until `resume`."""
@@ -155,40 +152,30 @@ class PullConsumer:
         self._give_back()
         if not self._wait(timeout_ms):
             return []
-        messages: list[ReceivedMessage] = []
-        while len(messages) < max_messages:
-            with self._connection.lock:
-                item = self._fetcher.next_item(now(), more=bool(messages))
-                if item is None:
-                    break
-                end = item.start + max_messages - len(messages)
-                messages += item.messages[item.start : end]
-                if end < len(item.messages):
-                    self._fetcher.give_back(item, end)
-                else:
-                    self._fetcher.done(item, now())
+        with self._connection.lock:
+            messages = self._reader.collect(max_messages, now())
         self._send_fetches()
         return messages
 
     def __iter__(self) -> Iterator[ReceivedMessage]:
         """Messages as they come, for ever (until `close`). Raises as `poll` does."""
+        reader = self._reader
         while not self._closed:
             self._give_back()
             if not self._wait(None):
                 return
             with self._connection.lock:
-                item = self._fetcher.next_item(now())
-                if item is None:
-                    continue
-                iterator = iter(item.messages)
-                iterator.__setstate__(item.start)  # type: ignore[attr-defined]
-                self._current = current = item, iterator
-            for message in iterator:
+                batch = reader.begin(now())
+            if batch is None:
+                continue
+            for message in batch.messages:
                 yield message
-                if self._current is not current:
+                if reader.current is not batch:
                     break
             else:
-                self._finish(current)
+                with self._connection.lock:
+                    reader.finish(batch, now())
+                self._send_fetches()
 
     # --------------------------------------------------------------------------------- ending
 
@@ -197,7 +184,7 @@ class PullConsumer:
         if not self._closed:
             self._closed = True
             with self._connection.lock:
-                self._current = None
+                self._reader.current = None
                 self._fetcher.close()
                 self._connection.turn()
             release(self._connection)
@@ -223,12 +210,6 @@ class PullConsumer:
         ready = self._connection.wait(lambda: self._closed or self._fetcher.has_news, timeout_ms)
         return ready and not self._closed
 
-    def _finish(self, current: tuple[Item, Any]) -> None:
-        self._current = None
-        with self._connection.lock:
-            self._fetcher.done(current[0], now())
-        self._send_fetches()
-
     def _send_fetches(self) -> None:
         with self._connection.lock:
             if self._connection.core.outbox:
@@ -236,12 +217,9 @@ class PullConsumer:
                 self._connection.arm()
 
     def _give_back(self) -> None:
-        """What an interrupted iteration did not deliver comes next again."""
-        if self._current is not None:
-            item, iterator = self._current
-            self._current = None
+        if self._reader.current is not None:
             with self._connection.lock:
-                self._fetcher.give_back(item, len(item.messages) - iterator.__length_hint__())
+                self._reader.give_back()
 
     def _seek_all(self, topic: str, start: StartFrom, queue_id: int | None) -> None:
         cursors = self._cursors(topic, queue_id)
@@ -252,21 +230,9 @@ class PullConsumer:
                 self._fetcher.seek(cursor, offset, now())
         self._send_fetches()
 
-    def _cursor(self, topic: str, queue_id: int) -> Cursor:
-        self._check_open()
-        cursor = self._fetcher.cursor(topic, queue_id)
-        if cursor is None:
-            raise InvalidArgument(f"queue {queue_id!r} of {topic!r} is not assigned")
-        return cursor
-
     def _cursors(self, topic: str, queue_id: int | None) -> list[Cursor]:
-        if queue_id is not None:
-            return [self._cursor(topic, queue_id)]
         self._check_open()
-        cursors = [cursor for cursor in self._fetcher.cursors() if cursor.topic == topic]
-        if not cursors:
-            raise InvalidArgument(f"no queue of {topic!r} is assigned")
-        return cursors
+        return self._reader.cursors(topic, queue_id)
 
     def _run(self, flow: Flow[T]) -> T:
         self._check_open()

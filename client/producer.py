@@ -139,22 +139,9 @@ class Producer:
             parcel = self._take_piece(piece, timeout_ms)
             runs.append((parcel, 0, len(piece.columns.bodies)))
         receipts = Receipts(runs)
-        waiting = (parcel for parcel, _, _ in runs)
-        current = next(waiting, None)
-
-        def settled() -> bool:
-            nonlocal current
-            while current is not None and current.settled:
-                current = next(waiting, None)
-            return current is None
-
-        if not self._connection.wait(settled, timeout_ms + _SLACK_MS):
+        if not self._connection.wait(receipts.settled, timeout_ms + _SLACK_MS):
             raise SendUnknown("the messages were not settled by their deadline")
-        faults = receipts.faults()
-        if faults:
-            error = faults[0].error()
-            error.outcomes = receipts
-            raise error
+        receipts.raise_faults()
         return receipts
 
     # ------------------------------------------------------------------------------- waiting

@@ -10,8 +10,7 @@ wait meanwhile are woken one by one as soon as what they wait for is there. When
 the sockets go back to the I/O thread, which looks after timers, heartbeats and whatever arrives
 while nobody waits.
 
-A turn does everything that is ready: news of the transport, timers, all sends, all receives until
-nothing is left. libzmq's descriptors are edge-triggered, so nobody may wait before that.
+The user's callbacks run in the I/O thread, without the lock, so that they may use the client.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from shardmq.actors.kernel.ports import Now
 from ..errors import ForkedError
 from ..routes import Routes
 from .core import ClientCore
+from .turning import turn
 from .wire import Wire, now
 
 __all__ = ["Connection", "Member"]
@@ -85,7 +85,7 @@ class Connection:
 
     def turn(self) -> None:
         """Does everything that is ready. Call it with the lock held, after changing the core."""
-        self._turn(now())
+        turn(self.core, self._wire, now())
         self._wake_others()
 
     def arm(self) -> None:
@@ -131,22 +131,6 @@ class Connection:
 
     # ------------------------------------------------------------------------------ turning
 
-    def _turn(self, at: Now) -> None:
-        core, wire = self.core, self._wire
-        outbox = core.outbox
-        while True:
-            for up in wire.news():
-                (core.connected if up else core.disconnected)(at)
-            core.tick(at)
-            while outbox and wire.send(outbox[0]):
-                outbox.popleft()
-            frames = wire.receive()
-            if frames is None:
-                return
-            while frames is not None:
-                core.receive(frames, at)
-                frames = wire.receive()
-
     def _wake_others(self) -> None:
         if self._waiters:
             ready = [waiter for waiter in self._waiters if waiter.done()]
@@ -170,7 +154,7 @@ class Connection:
                 if at.mono_ms < self._leader_until_ms:
                     self._poll_unlocked(self._leader_until_ms - at.mono_ms)
                 at = now()
-                self._turn(at)
+                turn(self.core, self._wire, at)
                 if done() or at.mono_ms >= until_ms:
                     return
                 if self._waiters:

@@ -8,69 +8,35 @@ topic waits any more: while earlier batches wait to leave, later messages go on 
 makes batches larger instead of making more of them. What is sealed is bytes; the messages are
 dropped.
 
-When a shard says that a route is old (the batch is not stored, for certain), the topic's lanes are
-frozen until the new route is there and everything in flight is answered; then all that waits is
-dealt again in order, so no key is overtaken by its own later messages.
+What to do when queues change is the business of `routing.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from shardmq.actors.kernel.ports import Now
-from shardmq.actors.protocol.codes import Code, row_of
+from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.columns import Columns
-from shardmq.actors.protocol.compress import Compression
-from shardmq.actors.protocol.messages import AckMode
 
 from ..errors import InvalidArgument
-from ..link.calls import back_off_ms
 from ..link.core import ClientCore
-from ..link.timers import Timer
 from ..message import MESSAGE_BYTES, check_message, size_of
-from ..routes import RouteFault, Routes, TopicMap
+from ..routes import Routes, TopicMap
 from .columns import columns_of
 from .dealing import Dealer
 from .lanes import Lanes
+from .opened import Opened, ProducerOptions
 from .receipts import Parcel, Part, SendFault, SendFuture
+from .routing import Routing, RoutingEvents
 
 __all__ = ["ProducerCore", "ProducerOptions"]
 
 QUEUE_BYTES = 256 * 1024
 """What one queue's batch should reach under load."""
 PARCEL_BYTES_MAX = 2 * 1024 * 1024
-FAULTS_REMEMBERED = 1_000
 assert PARCEL_BYTES_MAX // MESSAGE_BYTES <= 65_536, "a parcel may become one batch"
-
-
-class ProducerOptions(NamedTuple):
-    ack: AckMode
-    timeout_ms: float
-    linger_ms: float
-    compression: Compression
-    buffer_bytes: int
-
-
-class _Open:
-    """The parcel that a topic's messages gather in."""
-
-    __slots__ = (
-        "born_ms", "deadline_ms", "due_ms", "explicit", "messages", "parcel", "room", "timer",
-        "used_max",
-    )  # fmt: skip
-
-    def __init__(self, parcel: Parcel, used_max: int, now: Now, options: ProducerOptions) -> None:
-        self.parcel = parcel
-        self.messages: list[Any] = []
-        self.explicit: dict[int, int] = {}
-        self.used_max = used_max
-        self.room = used_max
-        self.born_ms = now.wall_ms
-        self.due_ms = now.mono_ms + options.linger_ms
-        self.deadline_ms = now.mono_ms + options.timeout_ms
-        self.timer: Timer | None = None
 
 
 class ProducerCore:
@@ -90,15 +56,15 @@ class ProducerCore:
         self.unreported_faults = 0
         """Parts that failed, whoever asked for their receipts."""
         self._core = core
-        self._routes = routes
         self._later = later
         self._dealer = Dealer(producer_id, options.compression)
         self._lanes = Lanes(core, options.ack, self._refused, self._part_settled)
-        self._open: dict[str, _Open] = {}
-        self._maps: dict[str, TopicMap] = {}
-        self._asking: set[str] = set()
-        self._refusals: dict[str, int] = {}
-        self._faults: dict[str, SendFault] = {}
+        self._open: dict[str, Opened] = {}
+        events = RoutingEvents(self._usable, self._missing)
+        self._routing = Routing(
+            routes, core.timers, self._lanes, self._dealer, options.timeout_ms, events
+        )
+        self.fault_of = self._routing.fault_of
 
     # ------------------------------------------------------------------------------- adding
 
@@ -164,7 +130,7 @@ class ProducerCore:
     ) -> Parcel | None:
         """Takes checked columns as a parcel of their own, behind what the topic has gathered;
         None if the route is not there yet or the buffer has no room now."""
-        map_ = self.map_of(topic, now)
+        map_ = self._routing.map_of(topic, now)
         if map_ is None or not self.can_add_sealed(topic, size):
             return None
         opened = self._open.get(topic)
@@ -182,11 +148,7 @@ class ProducerCore:
         if opened is not None and opened.parcel is parcel:
             alone = len(opened.messages) == 1
             opened.deadline_ms = deadline_ms if alone else min(opened.deadline_ms, deadline_ms)
-            self._arm(opened, deadline_ms if parcel.topic not in self._maps else opened.due_ms)
-
-    def fault_of(self, topic: str) -> SendFault | None:
-        """Why the route that was last asked for did not come; None if it did, or may yet."""
-        return self._faults.get(topic)
+            self._arm(opened, opened.due_ms if self._routing.known(parcel.topic) else deadline_ms)
 
     def urge(self, topic: str, now: Now) -> None:
         """Somebody waits for this topic's open parcel: its linger is over."""
@@ -228,33 +190,23 @@ class ProducerCore:
         return self._sealable(topic) and self.has_room(size)
 
     def can_add_sealed(self, topic: str, size: int) -> bool:
-        """True if `add_sealed` would take a parcel: one may wait while another is in flight."""
-        if not self._sealable(topic):
-            # Asking for the route failed: `add_sealed` is needed to ask again.
-            return topic not in self._lanes.frozen and topic not in self._asking
+        """True if it is time to try `add_sealed`: one parcel may wait while another is in flight,
+        and without a route it must be called to ask for one."""
+        map_ = self._routing.known(topic)
+        if map_ is None or not self._sealable(topic):
+            return not self._routing.asking(topic)
         behind = self._lanes.waiting(topic)
-        return behind <= len(self._maps[topic].writable) and self.has_room(size)
+        return behind <= len(map_.writable) and self.has_room(size)
 
     def parcel_bytes(self, topic: str) -> int:
         """How large a parcel of this topic should become."""
-        map_ = self._maps.get(topic)
+        map_ = self._routing.known(topic)
         queues = len(map_.writable) if map_ is not None else 4
         share = max(self.options.buffer_bytes // 4, 1)
         return min(max(queues, 1) * QUEUE_BYTES, PARCEL_BYTES_MAX, share)
 
-    def map_of(self, topic: str, now: Now) -> TopicMap | None:
-        """The topic's route; None while it is being asked for."""
-        map_ = self._maps.get(topic)
-        if map_ is None:
-            map_ = self._routes.known(topic)
-            if map_ is not None:
-                self._maps[topic] = map_
-            else:
-                self._ask(topic, now)
-        return map_
-
     def _check_queue(self, topic: str, queue_id: object) -> None:
-        map_ = self._maps.get(topic)
+        map_ = self._routing.known(topic)
         if not isinstance(queue_id, int) or isinstance(queue_id, bool) or queue_id < 0:
             raise InvalidArgument(f"a queue_id is a number from 0 on, not {queue_id!r}")
         if map_ is not None and queue_id not in map_.queues:
@@ -263,20 +215,20 @@ class ProducerCore:
 
     # ------------------------------------------------------------------------------- sealing
 
-    def _begin(self, topic: str, now: Now) -> _Open:
-        map_ = self.map_of(topic, now)
+    def _begin(self, topic: str, now: Now) -> Opened:
+        map_ = self._routing.map_of(topic, now)
         parcel = Parcel(topic, self._dealer.producer_id)
-        opened = self._open[topic] = _Open(parcel, self.parcel_bytes(topic), now, self.options)
+        opened = self._open[topic] = Opened(parcel, self.parcel_bytes(topic), now, self.options)
         # Without a route nothing can leave before it comes; then the answer seals.
         self._arm(opened, opened.due_ms if map_ is not None else opened.deadline_ms)
         return opened
 
-    def _arm(self, opened: _Open, due_ms: float) -> None:
+    def _arm(self, opened: Opened, due_ms: float) -> None:
         if opened.timer is not None:
             opened.timer.cancel()
         opened.timer = self._core.timers.at(due_ms, lambda now: self._due(opened, now))
 
-    def _due(self, opened: _Open, now: Now) -> None:
+    def _due(self, opened: Opened, now: Now) -> None:
         """The linger is over. What cannot be sealed now is sealed when an answer makes way."""
         topic = opened.parcel.topic
         if now.mono_ms >= opened.deadline_ms:
@@ -289,25 +241,23 @@ class ProducerCore:
         self._lanes.pump(now)
 
     def _sealable(self, topic: str) -> bool:
-        return topic in self._maps and topic not in self._lanes.frozen
+        return self._routing.sealable(topic)
 
     def _seal_if_due(self, topic: str, now: Now) -> None:
         opened = self._open.get(topic)
         if opened is not None and opened.due_ms <= now.mono_ms and not self._lanes.waiting(topic):
             self._seal(opened, now)
 
-    def _seal(self, opened: _Open, now: Now) -> bool:
-        topic = opened.parcel.topic
-        if not self._sealable(topic):
+    def _seal(self, opened: Opened, now: Now) -> bool:
+        map_ = self._routing.known(opened.parcel.topic)
+        if map_ is None or not self._sealable(opened.parcel.topic):
             return False
         self._close(opened)
         parcel = opened.parcel
         parcel.bytes = opened.used_max - opened.room
         columns = columns_of(opened.messages)
         born_ms = (opened.born_ms, now.wall_ms)
-        self._deal(
-            parcel, columns, opened.explicit, self._maps[topic], born_ms, opened.deadline_ms, now
-        )
+        self._deal(parcel, columns, opened.explicit, map_, born_ms, opened.deadline_ms, now)
         return True
 
     def _deal(
@@ -328,12 +278,12 @@ class ProducerCore:
         if parcel.settled:
             self._parcel_settled(parcel)
 
-    def _close(self, opened: _Open) -> None:
+    def _close(self, opened: Opened) -> None:
         del self._open[opened.parcel.topic]
         if opened.timer is not None:
             opened.timer.cancel()
 
-    def _abandon(self, opened: _Open, fault: SendFault) -> None:
+    def _abandon(self, opened: Opened, fault: SendFault) -> None:
         """Fails a parcel that was never sealed."""
         self._close(opened)
         self.unreported_faults += 1
@@ -348,12 +298,22 @@ class ProducerCore:
         parcel.open_parts -= 1
         if parcel.open_parts == 0:
             self._parcel_settled(parcel)
-        topic = parcel.topic
-        self._refusals.pop(topic, None)
-        if topic in self._lanes.frozen:
-            self._thaw_if_quiet(topic, now)
-        else:
-            self._seal_if_due(topic, now)
+        self._routing.settled(parcel.topic, now)
+        self._seal_if_due(parcel.topic, now)
+
+    def _refused(self, part: Part, now: Now) -> None:
+        self._routing.refused(part, now)
+
+    def _usable(self, topic: str, now: Now) -> None:
+        self._seal_if_due(topic, now)
+        opened = self._open.get(topic)
+        if opened is not None:
+            self._arm(opened, max(opened.due_ms, now.mono_ms))
+
+    def _missing(self, topic: str, fault: SendFault, now: Now) -> None:
+        opened = self._open.get(topic)
+        if opened is not None:
+            self._abandon(opened, fault)
 
     def _parcel_settled(self, parcel: Parcel) -> None:
         if parcel.parts is not None:
@@ -374,72 +334,3 @@ class ProducerCore:
 
     def _call_later(self, future: SendFuture, call: Callable[[SendFuture], Any]) -> None:
         self._later(lambda: call(future))
-
-    # -------------------------------------------------------------------------------- routes
-
-    def _ask(self, topic: str, now: Now) -> None:
-        if topic not in self._asking:
-            self._asking.add(topic)
-            self._faults.pop(topic, None)
-            deadline_ms = now.mono_ms + self.options.timeout_ms
-            told = partial(self._told, topic)
-            self._routes.ask(topic, told, deadline_ms, now)
-
-    def _told(self, topic: str, found: TopicMap | RouteFault, now: Now) -> None:
-        self._asking.discard(topic)
-        if isinstance(found, TopicMap):
-            self._maps[topic] = found
-            if topic in self._lanes.frozen:
-                self._thaw_if_quiet(topic, now)
-            self._seal_if_due(topic, now)
-            opened = self._open.get(topic)
-            if opened is not None:
-                self._arm(opened, max(opened.due_ms, now.mono_ms))
-            self._lanes.pump(now)
-        elif topic in self._lanes.frozen and row_of(found.code).retryable:
-            self._core.timers.at(now.mono_ms + 100.0, lambda now: self._ask(topic, now))
-        else:
-            self._maps.pop(topic, None)
-            self._lanes.frozen.discard(topic)
-            fault = SendFault(found.code, found.message, found.hint)
-            if len(self._faults) >= FAULTS_REMEMBERED:
-                self._faults.clear()
-            self._faults[topic] = fault
-            for part in self._lanes.take_waiting(topic):
-                self._lanes.fail(part, fault, now)
-            opened = self._open.get(topic)
-            if opened is not None:
-                self._abandon(opened, fault)
-
-    def _refused(self, part: Part, now: Now) -> None:
-        """A shard does not take a batch for this queue any more; it is back in its lane."""
-        topic = part.parcel.topic
-        if topic not in self._lanes.frozen:
-            self._lanes.frozen.add(topic)
-            self._maps.pop(topic, None)
-            self._routes.forget(topic)
-            times = self._refusals[topic] = self._refusals.get(topic, 0) + 1
-            # The first time ask at once; if the shard has not heard of the route yet, give it time.
-            wait_ms = back_off_ms(times, 0, 1.0) if times > 1 else 0.0
-            self._core.timers.at(now.mono_ms + wait_ms, lambda now: self._ask(topic, now))
-        else:
-            self._thaw_if_quiet(topic, now)
-
-    def _thaw_if_quiet(self, topic: str, now: Now) -> None:
-        """Deals again what waits, once the route is new and nothing is in flight."""
-        map_ = self._maps.get(topic)
-        if map_ is None or self._lanes.in_flight(topic):
-            return
-        lost = []
-        for part in self._lanes.take_waiting(topic):
-            dealt = self._dealer.deal_again(part, map_, now.wall_ms)
-            part.parcel.open_parts += max(len(dealt) - 1, 0)
-            for child in dealt:
-                self._lanes.put(child)
-            if not dealt:
-                lost.append(part)
-        self._lanes.frozen.discard(topic)
-        for part in lost:
-            text = f"queue {part.queue.queue_id} of {topic!r} takes no messages any more"
-            self._lanes.fail(part, SendFault(Code.STALE_ROUTE, text), now)
-        self._seal_if_due(topic, now)

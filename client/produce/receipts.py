@@ -10,7 +10,7 @@ One answer settles a part; nothing is done for each of its messages until somebo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -203,6 +203,10 @@ class SendFuture(msgspec.Struct, frozen=True, gc=False, eq=False):
     def parcel(self) -> Parcel:
         return self._parcel
 
+    def outcome(self) -> SendReceipt | SendError:
+        """The receipt or the exception, of a message that is `done`."""
+        return self._parcel.outcome(self._index)
+
     def _outcome(self, timeout: Duration | None) -> SendReceipt | SendError:
         if not self._parcel.done(self._index):
             timeout_ms = None if timeout is None else ms_of(timeout, "timeout")
@@ -222,6 +226,7 @@ class Receipts(Sequence[SendReceipt]):
         self._runs = runs
         """Parcel, first index in it, and how many of this call follow there."""
         self._count = sum(count for _, _, count in runs)
+        self._open = 0
 
     def __len__(self) -> int:
         return self._count
@@ -243,13 +248,27 @@ class Receipts(Sequence[SendReceipt]):
             for index in range(first, first + count):
                 yield parcel.outcome(index)
 
-    def faults(self) -> list[SendFault]:
-        """Faults among the parts that these messages lie in, the doubtful ones first."""
-        faults = []
-        for parcel, first, count in self._runs:
-            if parcel.fault is not None:
-                faults.append(parcel.fault)
-            elif any(part.fault or part.moved for part in parcel.parts or ()):
-                places = map(parcel.place, range(first, first + count))
-                faults += {part.fault: None for part, _ in places if part.fault is not None}
-        return sorted(faults, key=lambda fault: not fault.unknown)
+    def settled(self) -> bool:
+        """True once the fate of all of them is known. Looks only at what was open last time."""
+        runs = self._runs
+        while self._open < len(runs) and runs[self._open][0].settled:
+            self._open += 1
+        return self._open == len(runs)
+
+    def raise_faults(self) -> None:
+        """Raises for the first message that is not stored, the doubtful ones first; `outcomes`
+        of the error is this sequence."""
+        faults = [fault for run in self._runs for fault in _faults_of(*run)]
+        if faults:
+            error = min(faults, key=lambda fault: not fault.unknown).error()
+            error.outcomes = self
+            raise error
+
+
+def _faults_of(parcel: Parcel, first: int, count: int) -> Iterable[SendFault]:
+    if parcel.fault is not None:
+        return [parcel.fault]
+    if not any(part.fault or part.moved for part in parcel.parts or ()):
+        return ()
+    places = map(parcel.place, range(first, first + count))
+    return {part.fault: None for part, _ in places if part.fault is not None}

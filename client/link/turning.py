@@ -1,0 +1,42 @@
+"""One turn of a connection, the same under every driver: do everything that is ready.
+
+News of the transport, timers, all sends, all receives, until nothing is left. libzmq's descriptors
+are edge-triggered: nobody may wait on them before a turn came to its end.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from shardmq.actors.kernel.ports import Now
+
+from .core import ClientCore
+
+__all__ = ["Socket", "turn"]
+
+
+class Socket(Protocol):
+    """What a turn needs of a wire."""
+
+    def news(self) -> list[bool]: ...
+
+    def receive(self) -> list[bytes] | None: ...
+
+    def send(self, frames: list[bytes]) -> bool: ...
+
+
+def turn(core: ClientCore, wire: Socket, now: Now) -> None:
+    """Runs the core until neither it nor the wire has anything left to do."""
+    outbox = core.outbox
+    while True:
+        for up in wire.news():
+            (core.connected if up else core.disconnected)(now)
+        core.tick(now)
+        while outbox and wire.send(outbox[0]):
+            outbox.popleft()
+        frames = wire.receive()
+        if frames is None:
+            return
+        while frames is not None:
+            core.receive(frames, now)
+            frames = wire.receive()
