@@ -83,9 +83,10 @@ def _open_zstd(data: bytes, raw_bytes_max: int) -> bytes:
 
 
 def _open_lz4(data: bytes, raw_bytes_max: int) -> bytes:
+    block = _lz4()
     try:
-        return bytes(_lz4().decompress(data, uncompressed_size=raw_bytes_max))
-    except (ValueError, RuntimeError, MemoryError) as error:
+        return bytes(block.decompress(data, uncompressed_size=raw_bytes_max))
+    except (block.LZ4BlockError, ValueError, MemoryError) as error:
         raise CodecError(f"not an lz4 block: {error}") from None
 
 
