@@ -40,8 +40,6 @@ class OffsetsOf:
         at_time = None
         if item.time_ms is not None:
             journal = self._journal
-            # Below the epoch lies nothing; the index searches unsigned words.
-            wall_ms = max(0, item.time_ms)
-            found = journal.offset_at_time(item.queue, wall_ms, journal.durable)
+            found = journal.offset_at_time(item.queue, item.time_ms, journal.durable)
             at_time = latest if found is None else max(earliest, found)
         return OffsetsResult(queue=item.queue, earliest=earliest, latest=latest, at_time=at_time)

@@ -7,7 +7,6 @@ may grow sixfold by escapes.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 
 import msgspec
@@ -48,7 +47,7 @@ class PlainPage:
         `next_offset` is that behind them all. False if nothing fits any more."""
         for span in spans:
             try:
-                messages = _messages(span, records[span.lsn], queue_id)
+                messages = _messages(span, records[span.lsn], offset)
             except BatchError as error:
                 text = f"the batch at offset {span.base_offset} is malformed: {error}"
                 behind = span.base_offset + span.count
@@ -56,11 +55,7 @@ class PlainPage:
             for message in messages:
                 at = message.offset
                 assert at is not None
-                if at < offset:
-                    continue
                 size = len(_encode(message))
-                if size > MESSAGE_BYTES_MAX:
-                    size = _shrink(message)
                 if self.bytes and self.bytes + size > self._bytes_max:
                     result.next_offset = at
                     return bool(result.messages)
@@ -68,6 +63,7 @@ class PlainPage:
                     # Only a client that ignores the limits can have stored such a message.
                     text = f"the message at offset {at} is too large for JSON; fetch its batch"
                     return _refuse(result, Code.TOO_LARGE, text, at, at + 1)
+                message.queue_id = queue_id
                 result.messages.append(message)
                 self.bytes += size
         return True
@@ -82,18 +78,7 @@ def _refuse(result: FetchResult, code: Code, message: str, offset: int, behind: 
     return True
 
 
-def _messages(span: Span, record: bytes, queue_id: int) -> list[PlainMessage]:
+def _messages(span: Span, record: bytes, from_offset: int) -> list[PlainMessage]:
     head = read_batch_header(record, PREFIX_BYTES)
     view = BatchView(record, head, PREFIX_BYTES)
-    messages = plain_messages(view, span.base_offset, span.stored_at_ms)
-    for message in messages:
-        message.queue_id = queue_id
-    return messages
-
-
-def _shrink(message: PlainMessage) -> int:
-    """Escapes made the text grow: as base64 it grows by a third. Returns the new size."""
-    if message.body is not None:
-        message.body_base64 = base64.b64encode(message.body.encode()).decode()
-        message.body = None
-    return len(_encode(message))
+    return plain_messages(view, span.base_offset, span.stored_at_ms, from_offset=from_offset)

@@ -24,6 +24,7 @@ from typing import NamedTuple
 from shardmq.actors.kernel.ports import Letter, Now, Randomness
 from shardmq.actors.protocol.batch import encode_batch, message_id
 from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.limits import SEQUENCE_MAX
 from shardmq.actors.protocol.messages import (
     PlainMessage,
     PlainReceipt,
@@ -45,7 +46,8 @@ from .state.topics import Topics
 __all__ = ["PlainProducing"]
 
 _PRODUCER_ID = re.compile(r"[0-9a-f]{16}")
-_INTEGERS_END = 1 << 63
+MESSAGES_MAX = 4_096
+"""Messages of one request: its receipts have to fit into a header."""
 
 
 class _Refused(Exception):
@@ -106,6 +108,9 @@ class PlainProducing:
         if header.queues or request.payload or not messages:
             text = "PRODUCE with a topic has messages, and neither queues nor payload frames"
             raise _Refused(Code.BAD_REQUEST, text)
+        if len(messages) > MESSAGES_MAX:
+            text = f"a request has at most {MESSAGES_MAX} plain messages, not {len(messages)}"
+            raise _Refused(Code.TOO_LARGE, text)
         topic = self._topics.named(str(header.topic))
         if topic is None:
             raise _Refused(Code.TOPIC_NOT_FOUND, f"topic {header.topic!r} is not known here")
@@ -258,8 +263,8 @@ def _producer_of(header: Produce) -> int | None:
         raise _Refused(Code.INVALID_ARGUMENT, text)
     if not _PRODUCER_ID.fullmatch(header.producer_id):
         raise _Refused(Code.INVALID_ARGUMENT, "`producer_id` is 16 lower-case hex digits")
-    if not 0 <= header.first_sequence < _INTEGERS_END - len(header.messages):
-        raise _Refused(Code.INVALID_ARGUMENT, "`first_sequence` is 0 or more and below 2^63")
+    if header.first_sequence > SEQUENCE_MAX - len(header.messages):
+        raise _Refused(Code.INVALID_ARGUMENT, "sequences stay below 2^63")
     return int(header.producer_id, 16)
 
 
@@ -268,8 +273,6 @@ def _frame_of(
 ) -> bytes:
     columns = columns_of(messages)
     born = [wall_ms if one.born_at_ms is None else one.born_at_ms for one in messages]
-    if min(born) < 0 or max(born) >= _INTEGERS_END:
-        raise _Refused(Code.INVALID_ARGUMENT, "`born_at_ms` is ms since the epoch, below 2^63")
     return encode_batch(
         columns,
         producer_id=producer_id,

@@ -16,7 +16,13 @@ Every decision uses all that is appended, synced or not; only the reply waits fo
 from __future__ import annotations
 
 from shardmq.actors.kernel.ports import Letter, Now, QueueLog
-from shardmq.actors.protocol.batch import BatchError, BatchHeader, batch_crc, read_batch_header
+from shardmq.actors.protocol.batch import (
+    FLAG_COPIES,
+    BatchError,
+    BatchHeader,
+    batch_crc,
+    read_batch_header,
+)
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.limits import REQUEST_QUEUES_MAX
 from shardmq.actors.protocol.messages import (
@@ -100,6 +106,8 @@ class Producing:
         if head.length != len(frame):
             text = f"the batch declares {head.length} bytes and has {len(frame)}"
             return _refusal(queue, Code.BAD_REQUEST, text)
+        if head.flags & FLAG_COPIES:
+            return _refusal(queue, Code.BAD_REQUEST, "only the broker itself writes copies")
         if batch_crc(frame) != head.crc:
             return _refusal(queue, Code.CORRUPT_BATCH, "the checksum does not fit")
         entry = self._producers.get(head.producer_id, queue)

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from shardmq.actors.kernel.ports import Record
-from shardmq.actors.protocol.batch import BATCH_HEADER_BYTES
+from shardmq.actors.protocol.batch import BATCH_HEADER_BYTES, FLAG_COPIES
 
 from ..log.record import BATCH, STATE
 from .buckets import BUCKET_MASK, BUCKETS, digest_of
@@ -40,8 +40,8 @@ from .records import (
 __all__ = ["ProducerEntry", "Producers"]
 
 _TAGS = (QUEUES_DROPPED, PRODUCERS_FORGOTTEN)
-_BATCH = struct.Struct("<I4xI4xQQ")
-"""crc, count, producer id and first sequence of a batch, from its byte 8 on."""
+_BATCH = struct.Struct("<I3xBI4xQQ")
+"""crc, flags, count, producer id and first sequence of a batch, from its byte 8 on."""
 
 
 class ProducerEntry(msgspec.Struct, gc=False):
@@ -92,9 +92,10 @@ class Producers:
             self._apply_state(record)
             return
         payload, queue = record.payload, record.queue
-        if len(payload) < BATCH_HEADER_BYTES:
-            return  # a damaged batch, of which the log knows only what its prefix says
-        crc, count, producer_id, first_sequence = _BATCH.unpack_from(payload, 8)
+        assert len(payload) >= BATCH_HEADER_BYTES, "the log replays sound batches only"
+        crc, flags, count, producer_id, first_sequence = _BATCH.unpack_from(payload, 8)
+        if flags & FLAG_COPIES:
+            return  # the broker's own: its messages keep the ids that their producers gave them
         bucket = self._buckets[queue & BUCKET_MASK]
         key = (producer_id, queue)
         if bucket.pop(key, None) is None:
