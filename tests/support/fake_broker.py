@@ -217,9 +217,10 @@ class FakeBroker:
                     )
                 )  # fmt: skip
             else:
-                frame, following = b"", entry.offset
+                frame, following = b"", max(entry.offset, queue.earliest)
                 for base, count, batch in queue.records:
-                    if base + count > entry.offset and (not payload or size < asked.bytes_max):
+                    room = size + len(batch) <= asked.bytes_max or not (payload or frame)
+                    if base + count > entry.offset and following >= base and room:
                         frame += record_of(batch, entry.queue, base, STORED_AT_MS)
                         size += len(batch)
                         following = base + count

@@ -1,0 +1,288 @@
+"""Fetcher: what is asked for, what is believed, what is delivered; on a manual clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shardmq.actors.protocol.codec import decode_header
+from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.messages import ErrorReply, Fetch, FetchReply, FetchResult
+from shardmq.actors.protocol.verbs import Verb
+from shardmq.client import Message, errors
+from shardmq.client.consume.cursor import Cursor
+from shardmq.client.consume.fetcher import Fetcher, FetcherOptions
+from shardmq.client.consume.reader import Reader
+from support.clients import Wired
+
+
+class Consumer:
+    """A fetcher joined to a fake broker that holds a topic of 4 queues."""
+
+    def __init__(self, **options: Any) -> None:
+        self.wired = Wired()
+        self.route = self.wired.broker.create("t", 4)
+        chosen = FetcherOptions(1 << 20, 8 << 20, "error")._replace(**options)
+        self.fetcher = Fetcher(self.wired.core, self.wired.routes, chosen)
+        self.reader = Reader(self.fetcher)
+        self.producer = self.wired.producer()
+
+    def store(self, *bodies: bytes, queue_id: int = 0) -> None:
+        """One batch."""
+        for body in bodies:
+            self.producer.add_checked(Message("t", body), queue_id, None, self.wired.now)
+        self.wired.run()
+        self.producer.flush(self.wired.now)
+        self.wired.run()
+
+    def assign(self, *queue_ids: int, offset: int = 0) -> None:
+        rows = [self.route.queues[queue_id] for queue_id in queue_ids]
+        self.fetcher.assign([Cursor("t", row, offset) for row in rows], self.wired.now)
+        self.wired.run()
+
+    def read(self, messages_max: int = 100) -> list[bytes]:
+        messages = self.reader.collect(messages_max, self.wired.now)
+        self.wired.run()
+        return [message.body for message in messages]
+
+    def fetches(self) -> list[Fetch]:
+        return [
+            decode_header(header, Fetch)
+            for route, header, _ in self.wired.broker.seen
+            if route.verb == Verb.FETCH
+        ]
+
+    def cursor(self, queue_id: int) -> Cursor:
+        return self.reader.cursor("t", queue_id)
+
+
+@pytest.fixture
+def consumer() -> Consumer:
+    return Consumer()
+
+
+def test_one_fetch_for_each_shard_names_all_its_queues(consumer: Consumer) -> None:
+    consumer.assign(0, 1, 2, 3)
+    consumer.assign()
+    last = {tuple(sorted(row.queue for row in fetch.queues)) for fetch in consumer.fetches()[-2:]}
+    assert {len(queues) for queues in last} == {2}
+    assert consumer.read() == []
+
+
+def test_messages_come_in_order_and_the_next_fetch_is_in_flight_at_once(
+    consumer: Consumer,
+) -> None:
+    consumer.store(b"a", b"b")
+    consumer.assign(0)
+    consumer.store(b"c")
+    assert len(consumer.wired.broker.parked) == 1
+    assert consumer.read() == [b"a", b"b", b"c"]
+    assert consumer.cursor(0).position == 3
+
+
+def test_a_partly_read_batch_goes_on_where_it_stopped(consumer: Consumer) -> None:
+    consumer.store(*[b"%d" % n for n in range(10)])
+    consumer.assign(0)
+    assert consumer.read(3) == [b"0", b"1", b"2"]
+    assert consumer.cursor(0).position == 3
+    assert consumer.read(3) == [b"3", b"4", b"5"]
+    assert consumer.read() == [b"6", b"7", b"8", b"9"]
+
+
+def test_reading_starts_in_the_middle_of_a_batch(consumer: Consumer) -> None:
+    consumer.store(*[b"%d" % n for n in range(10)])
+    consumer.assign(0, offset=7)
+    assert consumer.read() == [b"7", b"8", b"9"]
+
+
+def test_a_seek_makes_what_is_held_and_what_is_in_flight_old_news(consumer: Consumer) -> None:
+    consumer.store(b"a", b"b", b"c")
+    consumer.assign(0)
+    consumer.fetcher.seek(consumer.cursor(0), 1, consumer.wired.now)
+    consumer.wired.run()
+    assert consumer.read() == [b"b", b"c"]
+    consumer.fetcher.seek(consumer.cursor(0), 2, consumer.wired.now)
+    consumer.fetcher.seek(consumer.cursor(0), 0, consumer.wired.now)
+    consumer.wired.run()
+    assert consumer.read() == [b"a", b"b", b"c"]
+
+
+def test_a_parked_fetch_is_replaced_under_the_same_id(consumer: Consumer) -> None:
+    consumer.assign(0)
+    consumer.store(b"x", queue_id=2)
+    consumer.assign(2)
+    ids = [r.request_id for r, *_ in consumer.wired.broker.seen if r.verb == Verb.FETCH]
+    assert ids[0] == ids[1]
+    assert consumer.read() == [b"x"]
+
+
+def test_an_answer_to_the_replaced_fetch_is_not_believed(consumer: Consumer) -> None:
+    for body in (b"a", b"b", b"c"):
+        consumer.store(body)
+    consumer.assign(0, offset=3)
+    consumer.fetcher.seek(consumer.cursor(0), 1, consumer.wired.now)
+    consumer.wired.drop()  # the replacement is on its way; the answer to the old one comes first
+    (parked,) = consumer.wired.broker.parked.values()
+    consumer.store(b"d")
+    assert parked[1].queues[0].offset == 3
+    assert consumer.read() == [b"b", b"c", b"d"]
+
+
+def test_a_paused_queue_delivers_nothing_and_goes_on_after_resume(consumer: Consumer) -> None:
+    consumer.store(b"a")
+    consumer.store(b"z", queue_id=1)
+    consumer.assign(0, 1)
+    consumer.fetcher.pause(consumer.cursor(0))
+    assert consumer.read() == [b"z"]
+    assert not consumer.fetcher.has_news
+    consumer.fetcher.resume(consumer.cursor(0), consumer.wired.now)
+    consumer.wired.run()
+    assert consumer.read() == [b"a"]
+
+
+def test_no_more_is_fetched_than_the_buffer_holds() -> None:
+    consumer = Consumer(buffer_bytes=400, fetch_bytes=200)
+    for _ in range(10):
+        consumer.store(b"x" * 200)
+    consumer.assign(0)
+    assert len(consumer.fetches()) == 2, "the buffer is full: one batch was below it, two are over"
+    while consumer.read(1):
+        pass
+    assert consumer.cursor(0).position == 10
+
+
+def test_an_offset_out_of_range_is_an_error_until_the_queue_is_sought(consumer: Consumer) -> None:
+    consumer.store(b"a")
+    queue = consumer.wired.broker.queue("t", 0)
+    queue.earliest = queue.latest = 50
+    consumer.assign(0, offset=7)
+    for _ in range(2):
+        with pytest.raises(errors.OffsetOutOfRange) as caught:
+            consumer.read()
+        assert (caught.value.offset, caught.value.earliest) == (7, 50)
+    consumer.fetcher.seek(consumer.cursor(0), 50, consumer.wired.now)
+    consumer.wired.run()
+    assert consumer.read() == []
+
+
+@pytest.mark.parametrize(("policy", "offset"), [("earliest", 10), ("latest", 20)])
+def test_a_policy_goes_on_where_it_says(policy: str, offset: int) -> None:
+    consumer = Consumer(on_out_of_range=policy)
+    queue = consumer.wired.broker.queue("t", 0)
+    queue.earliest, queue.latest = 10, 20
+    consumer.assign(0, offset=7)
+    assert consumer.read() == []
+    assert consumer.cursor(0).position == offset
+
+
+def damaged_reply(next_offset: int) -> Any:
+    def answer(route: Any, header: bytes, _: list[bytes]) -> Any:
+        if route.verb != Verb.FETCH:
+            return None
+        (row,) = decode_header(header, Fetch).queues
+        if row.offset >= next_offset:
+            return None
+        result = FetchResult(queue=row.queue, code=Code.DAMAGED, next_offset=next_offset)
+        return Code.OK, FetchReply(queues=[result])
+
+    return answer
+
+
+def test_a_damaged_record_is_named_and_the_next_call_goes_on_behind_it(
+    consumer: Consumer,
+) -> None:
+    consumer.store(b"a", b"b", b"c")
+    consumer.store(b"d")
+    consumer.wired.broker.answer = damaged_reply(3)
+    consumer.assign(0)
+    with pytest.raises(errors.DamagedRecord) as caught:
+        consumer.read()
+    error = caught.value
+    assert (error.topic, error.queue_id, error.offset, error.next_offset) == ("t", 0, 0, 3)
+    assert consumer.read() == [b"d"]
+
+
+def test_a_checksum_that_breaks_on_the_way_is_seen_by_the_client(consumer: Consumer) -> None:
+    consumer.store(b"aaaa")
+    consumer.store(b"bbbb")
+    queue = consumer.wired.broker.queue("t", 0)
+    consumer.assign(0, offset=2)
+    base, count, batch = queue.records[0]
+    handled = consumer.wired.broker.handle
+
+    def corrupt(frames: list[bytes]) -> list[list[bytes]]:
+        replies = handled(frames)
+        return [[frame.replace(b"aaaa", b"aaab") for frame in reply] for reply in replies]
+
+    consumer.wired.broker.handle = corrupt  # type: ignore[method-assign]
+    consumer.fetcher.seek(consumer.cursor(0), 0, consumer.wired.now)
+    consumer.wired.run()
+    assert (base, count, b"aaaa" in batch) == (0, 1, True)
+    with pytest.raises(errors.DamagedRecord, match="checksum"):
+        consumer.read()
+    assert consumer.read() == [b"bbbb"]
+
+
+def test_what_was_read_before_an_error_is_delivered_first(consumer: Consumer) -> None:
+    consumer.store(b"a")
+    damaged = damaged_reply(5)
+    consumer.wired.broker.queue("t", 0).latest = 5
+    consumer.wired.broker.answer = lambda route, header, payload: (
+        damaged(route, header, payload)
+        if route.verb == Verb.FETCH and decode_header(header, Fetch).queues[0].offset
+        else None
+    )
+    consumer.assign(0)
+    assert consumer.read() == [b"a"]
+    with pytest.raises(errors.DamagedRecord):
+        consumer.read()
+    assert consumer.cursor(0).position == 5
+
+
+def test_a_deleted_topic_is_told_once_and_its_queues_are_gone(consumer: Consumer) -> None:
+    consumer.store(b"a")
+    consumer.assign(0)
+    del consumer.wired.broker.topics["t"]
+    assert consumer.read() == [b"a"]
+    consumer.wired.advance(30_000)
+    with pytest.raises(errors.TopicNotFound):
+        consumer.read()
+    assert consumer.fetcher.cursors() == []
+    assert consumer.read() == []
+
+
+def test_a_queue_closed_for_reading_is_told(consumer: Consumer) -> None:
+    consumer.route.queues[0].readable = False
+    consumer.assign(0)
+    with pytest.raises(errors.RemoteError, match="closed for reading"):
+        consumer.read()
+
+
+def test_a_refusal_for_good_is_raised(consumer: Consumer) -> None:
+    consumer.wired.broker.answer = lambda route, *_: (
+        (Code.FORBIDDEN, ErrorReply(name="FORBIDDEN", message="may not read"))
+        if route.verb == Verb.FETCH
+        else None
+    )
+    consumer.assign(0)
+    with pytest.raises(errors.Forbidden, match="may not read"):
+        consumer.read()
+
+
+def test_a_lost_answer_is_fetched_again(consumer: Consumer) -> None:
+    consumer.store(b"a")
+    consumer.wired.broker.lose = lambda route: route.verb == Verb.FETCH
+    consumer.assign(0)
+    assert consumer.read() == []
+    consumer.wired.broker.lose = lambda route: False
+    consumer.wired.advance(12_000)
+    assert consumer.read() == [b"a"]
+
+
+def test_closing_forgets_what_is_in_flight(consumer: Consumer) -> None:
+    consumer.assign(0, 1)
+    consumer.fetcher.close()
+    consumer.store(b"late")
+    assert not consumer.fetcher.has_news
+    assert consumer.wired.core.in_flight_bytes == 0
