@@ -20,7 +20,7 @@ from ..protocol import messages as m
 from ..protocol.codec import HeaderError, decode_header
 from ..protocol.codes import Code
 from ..protocol.frames import Route
-from ..protocol.limits import FRAME_BYTES_MAX, REQUEST_QUEUES_MAX
+from ..protocol.limits import FRAME_BYTES_MAX
 from ..protocol.names import is_system, why_invalid_topic
 from ..protocol.verbs import Verb
 from .catalogue import Catalogue
@@ -130,10 +130,6 @@ class Decisions:
     # --- verbs -------------------------------------------------------------------------------
 
     def _route(self, wish: m.RouteRequest, now: Now) -> Answer:
-        if len(wish.topics) > REQUEST_QUEUES_MAX:
-            over = len(wish.topics) - REQUEST_QUEUES_MAX
-            text = f"ROUTE names at most {REQUEST_QUEUES_MAX} topics, these are {over} over"
-            raise Refused(Code.TOO_LARGE, text)
         changes = len(self._changes)
         room = REPLY_BYTES_MAX
         results = []
