@@ -100,11 +100,12 @@ class Inbox:
                 size += len(header)
                 if frame.more:
                     payload_bytes = self._payload(frames)
-                    size += payload_bytes
-                    if payload_bytes > LETTER_BYTES_MAX:
+                    if payload_bytes < 0:
                         self._refuse(peer, [envelope], route)
+                        size += ~payload_bytes
                         lost += 1
                         continue
+                    size += payload_bytes
                 if len(route) != 24:
                     lost += 1
                     self.malformed += 1
@@ -135,12 +136,12 @@ class Inbox:
                 header = frame.bytes
                 frames: list[Any] = [envelope, route, header]
                 size += len(header)
-                if frame.more:
-                    size += self._payload(frames)
-                if len(route) == 24:
-                    put((link, b"", frames))
-                else:
+                payload_bytes = self._payload(frames) if frame.more else 0
+                if payload_bytes < 0 or len(route) != 24:
                     self.malformed += 1
+                else:
+                    put((link, b"", frames))
+                    size += payload_bytes
         except zmq.Again:
             emptied = True
         self.taken += count
@@ -166,10 +167,11 @@ class Inbox:
                     size += len(frame)
                     if frame.more:
                         payload_bytes = self._payload(frames)
-                        size += payload_bytes
-                        if payload_bytes > LETTER_BYTES_MAX:
+                        if payload_bytes < 0:
                             self._refuse(peer, [], frames[0])
+                            size += ~payload_bytes
                             continue
+                        size += payload_bytes
                 put((link, peer, frames))
         except zmq.Again:
             emptied = True
@@ -178,8 +180,8 @@ class Inbox:
         return emptied
 
     def _payload(self, frames: list[Any]) -> int:
-        """Appends the frames that are left of a message. Returns their bytes; a message over its
-        bound is read to its end and dropped, and the result is larger than LETTER_BYTES_MAX."""
+        """Appends the frames that are left of a message and returns their bytes. The rest of a
+        message over its bound is read and dropped; then the result is `~bytes`, negative."""
         recv = self._recv
         opaque_bytes_min = self._opaque_bytes_min
         size = 0
@@ -191,13 +193,13 @@ class Inbox:
             size += length
             room -= 1
             if size > LETTER_BYTES_MAX or room < 0:
-                size = max(size, LETTER_BYTES_MAX + 1)
+                room = -1
             elif opaque_bytes_min is not None and length >= opaque_bytes_min:
                 frames.append(frame)
             else:
                 frames.append(frame.bytes)
             more = frame.more
-        return size
+        return size if room >= 0 else ~size
 
     def _refuse(self, peer: bytes, envelope: list[Any], route: bytes) -> None:
         """The overflow answer, if the request can be answered at all."""

@@ -1,0 +1,186 @@
+"""The exchange over real sockets: waking, links going up and down, sends that fail."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from shardmq.actors.kernel import sockets
+from shardmq.actors.kernel.exchange import SLEEP_MS_MAX, Exchange
+from shardmq.actors.kernel.ports import Letter
+from shardmq.actors.kernel.sockets import SocketPlan
+from shardmq.actors.protocol.frames import pack_request
+from shardmq.actors.protocol.verbs import Verb
+from support.actors import address, eventually, run_directory
+
+ROUTE = pack_request(Verb.PRODUCE, 1, 1_000)
+FRAMES = [b"envelope", ROUTE, b"\x80"]
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with run_directory() as path:
+        yield path
+
+
+Open = Callable[[SocketPlan], Exchange]
+
+
+@pytest.fixture
+def opened() -> Iterator[Open]:
+    exchanges: list[Exchange] = []
+
+    def open_one(plan: SocketPlan) -> Exchange:
+        exchanges.append(Exchange(plan))
+        return exchanges[-1]
+
+    yield open_one
+    for one in exchanges:
+        one.close(0)
+
+
+def changes(exchange: Exchange) -> list[tuple[str, bool]]:
+    letters: list[Letter] = []
+    exchange.wait(20)
+    exchange.collect(letters, letters)
+    assert not letters
+    return exchange.link_changes()
+
+
+def collected(exchange: Exchange) -> list[Letter]:
+    letters: list[Letter] = []
+    exchange.wait(20)
+    exchange.collect(letters, letters)
+    return letters
+
+
+def test_a_letter_goes_there_and_its_answer_back(opened: Open, directory: Path) -> None:
+    actor = opened(SocketPlan(mailbox=address(directory, "a")))
+    caller = opened(SocketPlan(links={"a": address(directory, "a")}))
+    assert eventually(lambda: changes(caller)) == [("a", True)]
+    assert caller.send([("a", b"", FRAMES), ("a", b"", [*FRAMES, b"payload"])]) == []
+    letters: list[Letter] = []
+    eventually(lambda: letters.extend(collected(actor)) or len(letters) == 2)
+    assert [frames for _, _, frames in letters] == [FRAMES, [*FRAMES, b"payload"]]
+    actor.send(letters)
+    replies: list[Letter] = []
+    eventually(lambda: replies.extend(collected(caller)) or len(replies) == 2)
+    assert replies == [("a", b"", FRAMES), ("a", b"", [*FRAMES, b"payload"])]
+    assert actor.figures()["messages_in"] == actor.figures()["messages_out"] == 2
+    assert caller.figures()["links_up"] == 1
+
+
+def test_a_link_goes_down_and_up_with_the_actor(opened: Open, directory: Path) -> None:
+    plan = SocketPlan(mailbox=address(directory, "a"))
+    caller = opened(SocketPlan(links={"a": address(directory, "a")}))
+    assert changes(caller) == []
+    for _ in range(3):
+        actor = Exchange(plan)
+        assert eventually(lambda: changes(caller)) == [("a", True)]
+        actor.close(0)
+        assert eventually(lambda: changes(caller)) == [("a", False)]
+
+
+def test_a_link_that_is_reported_up_takes_a_letter_at_once(opened: Open, directory: Path) -> None:
+    plan = SocketPlan(mailbox=address(directory, "a"))
+    caller = opened(SocketPlan(links={"a": address(directory, "a")}))
+    for _ in range(20):
+        actor = Exchange(plan)
+        eventually(lambda: ("a", True) in changes(caller))
+        assert caller.send([("a", b"", FRAMES)]) == []
+        eventually(lambda: collected(actor))  # noqa: B023
+        actor.close(0)
+        eventually(lambda: ("a", False) in changes(caller))
+
+
+def test_what_a_link_that_is_down_does_not_take_is_counted(opened: Open, directory: Path) -> None:
+    caller = opened(SocketPlan(links={"a": address(directory, "nobody")}))
+    assert caller.send([("a", b"", FRAMES)] * 2) == [], "its core knows that it is down"
+    assert caller.figures()["dropped"] == 2
+
+
+def test_an_answer_to_a_peer_that_is_gone_is_dropped(opened: Open, directory: Path) -> None:
+    actor = opened(SocketPlan(mailbox=address(directory, "a")))
+    assert actor.send([("mailbox", b"\0gone", FRAMES)]) == []
+    assert actor.figures()["dropped"] == 1
+
+
+def test_a_link_whose_actor_reads_nothing_is_down_until_there_is_room(
+    opened: Open, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sockets._INTERNAL, zmq.SNDHWM, 2_000)
+    monkeypatch.setitem(sockets._INTERNAL, zmq.RCVHWM, 2_000)
+    actor = opened(SocketPlan(mailbox=address(directory, "a")))
+    caller = opened(SocketPlan(links={"a": address(directory, "a")}))
+    eventually(lambda: changes(caller))
+    sent = 0
+    while not (failed := caller.send([("a", b"", FRAMES)] * 1_000)):
+        sent += 1_000
+        assert sent < 50_000, "it has a bound"
+    assert failed == ["a"], "each link once"
+    assert caller.send([("a", b"", FRAMES)]) == [], "it is reported down only once"
+    assert caller.figures()["links_up"] == 0
+    eventually(lambda: collected(actor) and changes(caller) == [("a", True)])
+    assert caller.send([("a", b"", FRAMES)]) == []
+
+
+def test_wake_ends_a_sleep_from_another_thread(opened: Open) -> None:
+    exchange = opened(SocketPlan())
+    waker = threading.Timer(0.02, exchange.wake)
+    waker.start()
+    assert exchange.wait(SLEEP_MS_MAX) == []
+    waker.join()
+    exchange.wake()
+    exchange.wake()
+    assert exchange.wait(SLEEP_MS_MAX) == [], "one asked for before the sleep ends it, too"
+
+
+def test_a_watched_descriptor_is_reported_until_it_is_unwatched(opened: Open) -> None:
+    exchange = opened(SocketPlan())
+    fd = os.eventfd(1)
+    exchange.watch(fd)
+    assert exchange.wait(SLEEP_MS_MAX) == [fd]
+    exchange.unwatch(fd)
+    assert exchange.wait(0) == []
+    os.close(fd)
+
+
+def test_a_socket_that_cannot_be_bound_leaves_nothing_open(directory: Path) -> None:
+    with pytest.raises(ValueError, match="107"):
+        Exchange(SocketPlan(mailbox="ipc://" + "x" * 120))
+    assert list(directory.iterdir()) == []
+
+
+def test_no_letter_waits_for_the_safety_net(opened: Open, directory: Path) -> None:
+    """Two loops bounce bursts. A wake-up that got lost would end as a sleep of a whole second."""
+    actor = opened(SocketPlan(mailbox=address(directory, "a")))
+    caller = opened(SocketPlan(links={"a": address(directory, "a")}))
+    eventually(lambda: changes(caller))
+    burst, rounds = 5, 3_000
+    sleeps_s: list[float] = []
+
+    def bounce(exchange: Exchange, letters_max: int) -> None:
+        got = 0
+        while got < letters_max:
+            letters: list[Letter] = []
+            asleep_s = time.monotonic()
+            exchange.wait(SLEEP_MS_MAX)
+            sleeps_s.append(time.monotonic() - asleep_s)
+            exchange.collect(letters, letters)
+            exchange.link_changes()
+            got += len(letters)
+            for letter in letters:  # one by one, so that sends and arrivals interleave
+                exchange.send([letter])
+
+    echo = threading.Thread(target=bounce, args=(actor, burst * rounds))
+    echo.start()
+    caller.send([("a", b"", FRAMES)] * burst)
+    bounce(caller, burst * rounds)
+    echo.join()
+    assert max(sleeps_s) < 0.9 * SLEEP_MS_MAX / 1e3
