@@ -30,7 +30,17 @@ LAYER = {"actors": 0, "shards": 1, "client": 1, "router": 2}
 
 # Modules without a unit test of their own, and what proves them instead. Only thin shells: what
 # decides something is a core and has a unit test.
-WITHOUT_UNIT_TEST: dict[str, str] = {}
+WITHOUT_UNIT_TEST: dict[str, str] = {
+    "router/bench/conduct.py": "tests/e2e/test_cli_bench.py",
+    "router/bench/team.py": "tests/e2e/test_cli_bench.py",
+    "router/bench/worker.py": "tests/e2e/test_cli_bench.py",
+    "router/cli/bench.py": "tests/e2e/test_cli_bench.py",
+    "router/cli/consume.py": "tests/e2e/test_cli_messages.py",
+    "router/cli/demo.py": "tests/e2e/test_cli_demo.py",
+    "router/cli/send.py": "tests/e2e/test_cli_messages.py",
+    "router/cli/topic.py": "tests/e2e/test_cli_topic.py",
+    "router/demo/replay.py": "tests/e2e/test_cli_demo.py",
+}
 
 
 # ------------------------------------------------------------------------------- imports

@@ -27,7 +27,15 @@ SHELLS: dict[str, str] = {
     "client/link/thread.py": "threads, polling",
     "client/link/wire.py": "the DEALER socket",
     "client/producer.py": "blocks on a connection",
+    "router/bench/conduct.py": "starts a broker and workers",
+    "router/bench/load.py": "the clock of a measurement, real producers and consumers",
+    "router/bench/machine.py": "reads what machine this is",
+    "router/bench/raw.py": "bare sockets and bare files, measured",
+    "router/bench/team.py": "workers' processes and pipes",
+    "router/bench/watch.py": "reads figures of processes",
+    "router/bench/worker.py": "a worker's process",
     "router/cli/*": "the command line: arguments, environment, files, terminal, signals",
+    "router/demo/replay.py": "a real producer, a real consumer, a thread, the clock",
     "shards/log/realio.py": "LogIO on a real disk",
 }
 

@@ -1,0 +1,154 @@
+"""Received messages as text: the formats of `consume`.
+
+Owns: text, json, jsonl, raw and template. Must not know where messages come from: anything with the
+attributes of a received message will do.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..quantities import time_text
+from .errors import EXIT_USAGE, CliError
+from .output import json_text
+
+__all__ = ["FORMATS", "FORMAT_HELP", "Received", "as_record", "formatter", "moment_text"]
+
+
+class Received(Protocol):
+    """What is read of a received message."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def queue_id(self) -> int | None: ...
+    @property
+    def offset(self) -> int | None: ...
+    @property
+    def message_id(self) -> str | None: ...
+    @property
+    def tag(self) -> str | None: ...
+    @property
+    def keys(self) -> Any: ...
+    @property
+    def ordering_key(self) -> str | None: ...
+    @property
+    def properties(self) -> Any: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def born_at(self) -> Any: ...
+    @property
+    def stored_at(self) -> Any: ...
+
+
+FORMATS = ("text", "json", "jsonl", "raw")
+FORMAT_HELP = (
+    "text: one line with queue, offset, time, tag and body; json: one array; jsonl: one object a"
+    " line; raw: bodies as they are, each followed by a newline; anything with {braces} is a"
+    " template of {topic} {queue_id} {offset} {message_id} {tag} {keys} {ordering_key}"
+    " {properties} {body} {born_at} {stored_at}."
+)
+
+_FIELDS = (
+    "topic", "queue_id", "offset", "message_id", "tag", "keys", "ordering_key", "properties",
+    "body", "born_at", "stored_at",
+)  # fmt: skip
+_BODY_CHARACTERS_MAX = 2_000
+
+
+def formatter(name: str) -> Callable[[Received], bytes]:
+    """The function that turns a message into the bytes to print, without the newline.
+
+    Raises:
+        CliError: neither a known format nor a template.
+    """
+    if name == "text":
+        return _text
+    if name in ("json", "jsonl"):
+        return lambda message: json_text(as_record(message)).encode()
+    if name == "raw":
+        return lambda message: message.body
+    if "{" not in name:
+        hint = f"formats are {', '.join(FORMATS)}, or a template such as '{{offset}} {{body}}'"
+        raise CliError("USAGE", f"there is no format {name!r}", hint, status=EXIT_USAGE)
+    return _template(name)
+
+
+def as_record(message: Received) -> dict[str, Any]:
+    """A message as a JSON-able map; a body that is no UTF-8 stands in `body_base64`."""
+    record: dict[str, Any] = {
+        "topic": message.topic,
+        "queue_id": message.queue_id,
+        "offset": message.offset,
+        "message_id": message.message_id,
+        "tag": message.tag,
+        "keys": list(message.keys or ()),
+        "ordering_key": message.ordering_key,
+        "properties": dict(message.properties or {}),
+        "born_at": moment_text(message.born_at),
+        "stored_at": moment_text(message.stored_at),
+    }
+    try:
+        record["body"] = message.body.decode()
+    except UnicodeDecodeError:
+        record["body_base64"] = base64.b64encode(message.body).decode()
+    return record
+
+
+def moment_text(value: Any) -> str | None:
+    """A stamp as ISO 8601: from a datetime, or from seconds since the epoch."""
+    if value is None:
+        return None
+    seconds = value.timestamp() if hasattr(value, "timestamp") else float(value)
+    return time_text(round(seconds * 1000))
+
+
+def _body(message: Received) -> str:
+    """The body as one readable line: control characters escaped, bytes that are no text as hex."""
+    try:
+        text = message.body.decode()
+    except UnicodeDecodeError:
+        text = message.body.hex()
+    if not text.isprintable():
+        text = "".join(
+            character if character.isprintable() else ascii(character)[1:-1] for character in text
+        )
+    if len(text) > _BODY_CHARACTERS_MAX:
+        over = len(text) - _BODY_CHARACTERS_MAX
+        return f"{text[:_BODY_CHARACTERS_MAX]}... ({over} more; --format raw prints all)"
+    return text
+
+
+def _text(message: Received) -> bytes:
+    extras = [f"[{message.tag}]" if message.tag else ""]
+    extras += [f"ordering-key={message.ordering_key}" if message.ordering_key else ""]
+    extras += [f"keys={','.join(message.keys)}" if message.keys else ""]
+    extras += [f"{name}={value}" for name, value in dict(message.properties or {}).items()]
+    place = f"{message.queue_id}/{message.offset}"
+    shown = " ".join(filter(None, extras))
+    stamp = moment_text(message.stored_at) or "-"
+    return f"{place:<10} {stamp}  {shown + '  ' if shown else ''}{_body(message)}".encode()
+
+
+def _template(template: str) -> Callable[[Received], bytes]:
+    """A template's formatter, tried out once so that a wrong field is an error at once."""
+    readable = template.replace("\\n", "\n").replace("\\t", "\t")
+    try:
+        readable.format_map(dict.fromkeys(_FIELDS, ""))
+    except (KeyError, ValueError, IndexError, AttributeError) as error:
+        reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
+        hint = f"fields are {', '.join(_FIELDS)}; write {{{{ for a brace"
+        raise CliError("USAGE", f"template: {reason}", hint, status=EXIT_USAGE) from None
+
+    def render(message: Received) -> bytes:
+        values = as_record(message)
+        values["body"] = _body(message)
+        values["keys"] = ",".join(values["keys"])
+        values["properties"] = json_text(values["properties"])
+        shown = {field: "" if values[field] is None else values[field] for field in _FIELDS}
+        return readable.format_map(shown).encode()
+
+    return render
