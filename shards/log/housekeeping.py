@@ -66,10 +66,13 @@ class Housekeeping:
         self._look_at_ms = now.mono_ms + self._options.housekeeping_every_ms
         self.space.looked(self._io.free_bytes(self._options.directory))
 
-    def wake_at_ms(self) -> float:
-        """When there is something to do next, apart from what an append brings."""
-        scrub = self._options.scrub_every_ms > 0 and len(self._files.segments) > 1
-        return min(self._look_at_ms, self._scrub_at_ms) if scrub else self._look_at_ms
+    def wake_at_ms(self, *, busy: bool) -> float:
+        """When there is something to do next, apart from what an append brings. What is due and
+        waits for the job that is out (`busy`) is found when that is finished."""
+        scrubs = not busy and self._options.scrub_every_ms > 0
+        if scrubs and any(one.sealed for one in self._files.segments[:-1]):
+            return min(self._look_at_ms, self._scrub_at_ms)
+        return self._look_at_ms
 
     def make_room(self, used_bytes: int, payload_bytes: int) -> bool:
         """True if user data of `payload_bytes` can be taken: it fits before the reserve of the

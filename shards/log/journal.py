@@ -54,8 +54,6 @@ _JOINED_BYTES_MAX = 4096
 """Average size of buffers up to which copying them together is cheaper than a longer writev."""
 _OWN_LSN = -1
 """As base offset: slice 0 names the series after itself."""
-_OPENING_BYTES = 4096
-"""Room that a new segment has besides the record for which it was rolled."""
 
 
 class Journal:
@@ -124,13 +122,13 @@ class Journal:
         files, fresh = self._files, False
         try:
             if not files.segments:
-                self._new_segment(_OPENING_BYTES, now)
+                self._new_segment(0, now)
                 fresh = True
             elif self._end == files.active.base:
                 files.active.first_stored_ms = max(self._stored_at_ms, now.wall_ms)
                 self._append(SEGMENT, 0, 0, 0, 0, segment_header(self._options.owner), now)
             for queue, floor in sorted(recovered.floors.items()):
-                self._append(FLOOR, queue, floor, 0, 0, b"\xa9set aside", now)
+                self._fold(self._append(FLOOR, queue, floor, 0, 0, b"\xa9set aside", now))
             self._append(MARK, 0, 0, 0, 0, b"", now)
             self._sync_now(now)
             setaside.settle(self._io, self._options.directory, recovered.pending)
@@ -160,6 +158,15 @@ class Journal:
         return self._epoch
 
     @property
+    def directory(self) -> str:
+        return self._options.directory
+
+    @property
+    def oldest(self) -> int:
+        """Lsn of the oldest record that is kept."""
+        return self._files.segments[0].base if self._files.segments else 0
+
+    @property
     def read_only(self) -> bool:
         """Damage waits for the operator; appends raise ReadOnlyLog."""
         return self._read_only
@@ -168,10 +175,15 @@ class Journal:
     def wake_at_ms(self) -> float | None:
         if self._read_only:
             return None
-        due = self._housekeeping.wake_at_ms()
+        due = self._housekeeping.wake_at_ms(busy=self._job is not None)
         if self._mark_at_ms is not None and self._durable == self._end:
             due = min(due, self._mark_at_ms)
-        return min(due, self._slice_at_ms) if self._series.running else due
+        return min(due, self._slice_at_ms) if self._slices_wanted else due
+
+    @property
+    def _slices_wanted(self) -> bool:
+        # While no further segment can be had, room is for what the owner decides.
+        return self._series.running and not self._housekeeping.space.next_refused
 
     def stats(self) -> JournalStats:
         """Figures as of now."""
@@ -181,7 +193,7 @@ class Journal:
         return JournalStats(
             end=self._end, durable=self._durable, epoch=self._epoch,
             segments=len(self._files.segments),
-            bytes=self._end - self._files.segments[0].base if self._files.segments else 0,
+            bytes=self._end - self.oldest,
             read_only=self._read_only, disk_full=house.space.full or house.space.next_refused,
             free_bytes=house.space.free_bytes, syncs=flush.syncs, sync_ms_last=flush.ms_last,
             sync_ms_mean=flush.ms_total / syncs, records=self._appended,
@@ -207,14 +219,13 @@ class Journal:
         (count,) = _BATCH_COUNT.unpack_from(batch)
         record = self._append(BATCH, queue, base_offset, count, 0, batch, now)
         self._index.add(queue, base_offset, record.lsn, record.length, count, record.stored_at_ms)
-        for bucket_of, apply in self._folds:
-            if bucket_of(record) >= 0:
-                apply(record)
-        return record
+        return self._fold(record)
 
     def append_state(self, payload: bytes, now: Now, *, queue: int = 0) -> LogRecord:
         assert payload, "only a mark is empty"
-        record = self._append(STATE, queue, 0, 0, 0, payload, now)
+        return self._fold(self._append(STATE, queue, 0, 0, 0, payload, now))
+
+    def _fold(self, record: LogRecord) -> LogRecord:
         for bucket_of, apply in self._folds:
             if bucket_of(record) >= 0:
                 apply(record)
@@ -233,7 +244,7 @@ class Journal:
             or self._records >= self._options.segment_records
         )
         if full and kind != SEGMENT:
-            self._new_segment(length + _OPENING_BYTES, now)
+            self._new_segment(length, now)
         stored_at_ms = self._stored_at_ms = max(self._stored_at_ms, now.wall_ms)
         lsn = self._end
         if base_offset == _OWN_LSN:
@@ -254,21 +265,24 @@ class Journal:
         self._mark_at_ms = None if kind == MARK else now.mono_ms + self._options.mark_after_ms
         return record
 
-    def _new_segment(self, least_bytes: int, now: Now) -> None:
-        """Roll. The old segment gets all that is buffered, the new one its first record."""
+    def _new_segment(self, bytes_wanted: int, now: Now) -> None:
+        """Roll. The old segment gets all that is buffered, the new one its header, and room for a
+        record of `bytes_wanted`."""
+        header = segment_header(self._options.owner)
         self.write()
         files = self._files
         if files.segments:
             files.active.end, files.active.last_crc = self._end, self._chain
             files.active.records = self._records
         try:
+            least_bytes = PREFIX_BYTES + len(header) + bytes_wanted
             files.roll(self._end, least_bytes, max(self._stored_at_ms, now.wall_ms))
         except OSError as error:
             raise FatalLogError("beginning a segment", error) from error
         self._flush.rolled()
         self._records = 0
         self._index.open_segment(self._end)
-        self._append(SEGMENT, 0, 0, 0, 0, segment_header(self._options.owner), now)
+        self._append(SEGMENT, 0, 0, 0, 0, header, now)
         if not self._series.running:
             self._series.start()
 
@@ -323,10 +337,8 @@ class Journal:
     def tick(self, now: Now) -> None:
         if self._read_only:
             return
-        house, series = self._housekeeping, self._series
-        house.tick(now)
-        # While no further segment can be had its room is for what the owner decides.
-        if series.running and now.mono_ms >= self._slice_at_ms and not house.space.next_refused:
+        self._housekeeping.tick(now)
+        if self._slices_wanted and now.mono_ms >= self._slice_at_ms:
             self._slice_at_ms = now.mono_ms + self._options.slice_every_ms
             self._append_slice(now)
         due = self._mark_at_ms

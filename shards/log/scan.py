@@ -49,7 +49,7 @@ from .record import (
 __all__ = ["Damage", "Found", "Scan", "Slice", "read_around_errors", "scan"]
 
 CHUNK_BYTES = 4 << 20
-_SECTOR_BYTES = 4096
+_SECTOR_BYTES = 512
 _NO_EPOCH = -1
 _U32 = struct.Struct("<I")
 
@@ -148,13 +148,14 @@ def read_around_errors(io: LogIO, file: int, size: int, offset: int) -> bytes:
     try:
         return io.pread(file, size, offset)
     except OSError:
-        pieces = []
-        for at in range(offset, offset + size, _SECTOR_BYTES):
-            wanted = min(_SECTOR_BYTES, offset + size - at)
+        pieces, at = [], offset
+        while at < offset + size:
+            wanted = min(_SECTOR_BYTES - at % _SECTOR_BYTES, offset + size - at)
             try:
                 pieces.append(io.pread(file, wanted, at))
             except OSError:
                 pieces.append(b"\xff" * wanted)
+            at += wanted
         return b"".join(pieces)
 
 
@@ -262,6 +263,10 @@ class _Scanner:
             return end
         if prefix.epoch < result.epoch or prefix.version != FORMAT_VERSION:
             self._damage(at, end, Found.STALE, prefix)
+            return end
+        if result.chain is None:
+            # No neighbour contradicts it, yet it did not fit: the disk reads now this, now that.
+            self._damage(at, end, Found.NOISE, prefix)
             return end
         # The chain is broken between two sound records. Which one is wrong depends on D, so the
         # finding is empty and names both: `before` in front of it, this one behind.
