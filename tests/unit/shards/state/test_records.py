@@ -1,0 +1,66 @@
+"""State records: golden bytes, because logs of older versions have to stay readable."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from shardmq.actors.protocol.messages import QueueRoute, TopicRoute
+from shardmq.shards.state.records import (
+    EarliestRaised,
+    ProducersForgotten,
+    QueuePlace,
+    QueuesDropped,
+    StateRecord,
+    TopicDefined,
+    TopicDefinition,
+    TopicDropped,
+    decode_state,
+    encode_state,
+    tag_of,
+)
+
+DEFINITION = TopicDefinition(
+    "t", 3, 2, 1, 60, 9, [0, 1], [QueuePlace(0, 5, 0), QueuePlace(1, 6, 1, 7, True, False)]
+)
+GOLDEN: list[tuple[StateRecord, str]] = [
+    (TopicDefined(DEFINITION), "920198a1740302013c09920001929600050000c3c39601060107c3c2"),
+    (TopicDropped(3), "920203"),
+    (QueuesDropped([1, 65]), "9203920141"),
+    (EarliestRaised([(1, 100), (65, 7)]), "9204929201649241" + "07"),
+    (ProducersForgotten(12), "92050c"),
+]
+
+
+@pytest.mark.parametrize(("record", "golden"), GOLDEN)
+def test_bytes_of_a_record_never_change(record: StateRecord, golden: str) -> None:
+    assert encode_state(record).hex() == golden
+    assert decode_state(bytes.fromhex(golden)) == record
+
+
+@pytest.mark.parametrize(("record", "golden"), GOLDEN)
+def test_a_tag_is_read_without_decoding(record: StateRecord, golden: str) -> None:
+    assert tag_of(bytes.fromhex(golden)) == record.__struct_config__.tag
+
+
+def test_a_record_of_a_newer_version_is_an_error() -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        decode_state(bytes.fromhex("927f01"))
+
+
+def test_a_definition_is_the_route_without_its_names() -> None:
+    queues = [
+        QueueRoute(queue_id=0, number=5, shard=0),
+        QueueRoute(queue_id=1, number=6, shard=1, from_offset=7, writable=False),
+    ]
+    route = TopicRoute(
+        topic="t",
+        topic_id=3,
+        version=2,
+        slots_version=1,
+        queues=queues,
+        slots=[0, 1],
+        retention_ms=60,
+        created_at_ms=9,
+    )
+    assert TopicDefinition.of_route(route) == DEFINITION
