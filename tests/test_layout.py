@@ -31,6 +31,15 @@ LAYER = {"actors": 0, "shards": 1, "client": 1, "router": 2}
 # Modules without a unit test of their own, and what proves them instead. Only thin shells: what
 # decides something is a core and has a unit test.
 WITHOUT_UNIT_TEST: dict[str, str] = {
+    "client/admin.py": "tests/e2e/test_client_reading.py",
+    "client/aio/admin.py": "tests/e2e/test_client_reading.py",
+    "client/aio/consumer.py": "tests/e2e/test_client_reading.py",
+    "client/aio/link.py": "tests/e2e/test_client_reading.py",
+    "client/aio/producer.py": "tests/e2e/test_client_reading.py",
+    "client/consumer.py": "tests/e2e/test_client_reading.py",
+    "client/link/flows.py": "tests/e2e/test_client_reading.py",
+    "client/link/sharing.py": "tests/e2e/test_client_process.py",
+    "client/producer.py": "tests/e2e/test_client_delivery.py",
     "router/bench/conduct.py": "tests/e2e/test_cli_bench.py",
     "router/bench/team.py": "tests/e2e/test_cli_bench.py",
     "router/bench/worker.py": "tests/e2e/test_cli_bench.py",

@@ -232,7 +232,7 @@ class ProducerCore:
         """The linger is over. What cannot be sealed now is sealed when an answer makes way."""
         topic = opened.parcel.topic
         if now.mono_ms >= opened.deadline_ms:
-            text = "the message waited in the producer until its timeout"
+            text = "no broker answered in time: the message never left"
             self._abandon(opened, SendFault(Code.TIMED_OUT, text))
             return
         self._seal_if_due(topic, now)

@@ -16,6 +16,8 @@ import zmq
 
 from shardmq.actors.kernel.ports import Now
 from shardmq.actors.protocol.compress import Compression
+from shardmq.client.errors import ShardMQError
+from shardmq.client.link.asking import Asked
 from shardmq.client.link.core import ClientCore
 from shardmq.client.produce.core import ProducerCore, ProducerOptions
 from shardmq.client.routes import Routes
@@ -108,3 +110,21 @@ def serve(broker: FakeBroker) -> Iterator[str]:
         thread.join()
         router.close()
         context.term()
+
+
+def run_flow(wired: Wired, flow: Any) -> Any:
+    """Runs a flow over a wired core; the broker answers at once."""
+    try:
+        requests = next(flow)
+        while True:
+            asked = Asked(wired.core, requests, 1_000.0, wired.now)
+            wired.run()
+            assert asked.settled, "the fake broker answers everything"
+            try:
+                replies = asked.replies()
+            except ShardMQError as error:
+                requests = flow.throw(error)
+                continue
+            requests = flow.send(replies)
+    except StopIteration as stop:
+        return stop.value
