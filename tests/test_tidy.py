@@ -37,6 +37,7 @@ SHELLS: dict[str, str] = {
     "router/cli/*": "the command line: arguments, environment, files, terminal, signals",
     "router/demo/replay.py": "a real producer, a real consumer, a thread, the clock",
     "shards/log/realio.py": "LogIO on a real disk",
+    "shards/process.py": "composes a shard from clock, disk and sockets",
 }
 
 # What pure code may not import: it would bring time, chance, files, sockets or threads into it.

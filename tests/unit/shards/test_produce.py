@@ -5,9 +5,17 @@ from __future__ import annotations
 import pytest
 
 from shardmq.actors.protocol.codes import Code
-from shardmq.actors.protocol.messages import Produce, ProduceQueue, ProduceReply, QueueRoute
+from shardmq.actors.protocol.messages import (
+    AckMode,
+    Produce,
+    ProduceQueue,
+    ProduceReply,
+    QueueRoute,
+)
 from shardmq.actors.protocol.verbs import Verb
 from support.shards import ShardUnderTest, batch, topic
+
+WEAKER: list[AckMode] = ["written", "none"]
 
 
 @pytest.fixture
@@ -183,12 +191,12 @@ def test_synced_waits_for_the_disk(shard: ShardUnderTest) -> None:
     assert shard.core.drained()
 
 
-@pytest.mark.parametrize("ack", ["written", "none"])
+@pytest.mark.parametrize("ack", WEAKER)
 def test_the_weaker_modes_are_answered_at_once_but_show_nothing_before_the_sync(
-    shard: ShardUnderTest, ack: str
+    shard: ShardUnderTest, ack: AckMode
 ) -> None:
-    (reply,) = shard.turn([shard.produce_letter((1, batch()), ack=ack)])  # type: ignore[arg-type]
-    assert reply.header == ProduceReply(ack=ack, queues=reply.header.queues)  # type: ignore[arg-type]
+    (reply,) = shard.turn([shard.produce_letter((1, batch()), ack=ack)])
+    assert reply.header == ProduceReply(ack=ack, queues=reply.header.queues)
     (unseen,) = shard.turn([shard.fetch_letter((1, 0))])
     assert unseen.header.queues == []
     shard.sync()
