@@ -61,9 +61,17 @@ class Child:
     """One running process."""
 
     def __init__(
-        self, spec: ChildSpec, *, log_level: LogLevel = "info", log_form: LogForm = "auto"
+        self,
+        spec: ChildSpec,
+        *,
+        log_level: LogLevel = "info",
+        log_form: LogForm = "auto",
+        parent_pid: int | None = None,
     ) -> None:
         """Starts it.
+
+        Args:
+            parent_pid: whom the child takes for its parent; this process.
 
         Raises:
             OSError: the system has no room for another process, or there is no interpreter.
@@ -72,7 +80,7 @@ class Child:
         self._report_fd, report_write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         start = ChildStart(
             name=spec.name,
-            parent_pid=os.getpid(),
+            parent_pid=os.getpid() if parent_pid is None else parent_pid,
             report_fd=report_write_fd,
             log_level=log_level,
             log_form=log_form,

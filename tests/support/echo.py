@@ -6,8 +6,10 @@ payload at once; FETCH is parked until the actor stops, then answered SHUTTING_D
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,7 +27,8 @@ from shardmq.actors.protocol.verbs import Verb
 class EchoConfig(msgspec.Struct):
     mailbox: str
     mode: str = "serve"
-    """serve; refuse, fail (while starting); hang (at the first OFFSETS)."""
+    """serve; refuse, fail, disk, slow, modules (while starting); once (refuses the second start);
+    hang (at the first OFFSETS)."""
 
 
 class EchoCore:
@@ -68,11 +71,26 @@ def _reply(letter: Letter, code: int) -> Letter:
     return link, peer, [envelope, pack_reply(unpack_route(route), code), *rest]
 
 
-def build(config: EchoConfig, name: str) -> Shell:
-    if config.mode == "refuse":
+def _misbehave(mode: str, mailbox: Path) -> None:
+    started = mailbox.with_suffix(".sock.starting")
+    if mode == "refuse":
         raise StartRefused("the directory is in use by pid 4711")
-    if config.mode == "fail":
+    if mode == "fail":
         raise RuntimeError("a bug in the start")
+    if mode == "disk":
+        raise OSError(5, "Input/output error")
+    if mode == "modules":
+        raise StartRefused(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
+    if mode == "once" and started.exists():
+        raise StartRefused("refused the second time")
+    if mode in ("once", "slow"):
+        started.touch()
+    while mode == "slow":
+        time.sleep(0.01)
+
+
+def build(config: EchoConfig, name: str) -> Shell:
+    _misbehave(config.mode, Path(config.mailbox.removeprefix("ipc://")))
     sockets = SocketPlan(mailbox=config.mailbox)
     return Shell(EchoCore(config.mode), SystemClock(), sockets=sockets, name=name)
 
