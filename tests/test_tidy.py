@@ -19,6 +19,16 @@ from support.tidy import Ban
 # the reason says which I/O. Patterns are those of fnmatch, relative to the root.
 SHELLS: dict[str, str] = {
     "actors/kernel/clock.py": "the clock itself",
+    "actors/kernel/exchange.py": "all sockets of an actor behind one epoll",
+    "actors/kernel/jobs.py": "the disk thread",
+    "actors/kernel/listening.py": "listening descriptors",
+    "actors/kernel/mailbox.py": "receives from sockets",
+    "actors/kernel/process.py": "a child process: signals, exit codes",
+    "actors/kernel/randomness.py": "the system's random numbers",
+    "actors/kernel/shell.py": "the loop around a core",
+    "actors/kernel/sockets.py": "opens sockets",
+    "actors/kernel/spawn.py": "starts processes",
+    "actors/kernel/supervising.py": "real processes under supervisor.py",
     "client/admin.py": "blocks on a connection",
     "client/aio/*": "the client under an event loop",
     "client/consumer.py": "blocks on a connection",
