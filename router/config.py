@@ -178,7 +178,7 @@ def file_layer(text: str, name: str) -> Layer:
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name} is no TOML: {error}") from None
+        raise ConfigError(f"{name} is no TOML: {error}", "see https://toml.io") from None
     sections = {setting.section for setting in all_settings()}
     pairs = []
     for section, content in tree.items():

@@ -38,9 +38,9 @@ _POLL_MESSAGES = 1_000
               help="Only this queue; repeatable.")  # fmt: skip
 @click.option("-n", "--count", type=COUNT, metavar="COUNT", help="Stop after so many messages.")
 @click.option("--tag", "tags", multiple=True, help="Only messages with this tag; repeatable.")
-@click.option("-F", "--format", "form", default="text", show_default=True, help=FORMAT_HELP)
+@click.option("-F", "--format", "form", metavar="FORMAT", help=FORMAT_HELP)
 @click.option("-o", "--output", "output", type=click.Choice(["text", "json", "jsonl"]),
-              help="The same as --format; errors follow suit.")  # fmt: skip
+              help="A format by name, which errors follow, too. [default: text]")  # fmt: skip
 @timeout_option
 @url_option
 def command(
@@ -50,7 +50,7 @@ def command(
     queue_ids: tuple[int, ...],
     count: int | None,
     tags: tuple[str, ...],
-    form: str,
+    form: str | None,
     output: str | None,
     timeout: float,
     url: str,
@@ -67,7 +67,7 @@ def command(
     $ shardmq consume orders -F '{offset} {tag} {body}'
     $ shardmq consume orders -F raw > bodies
     """
-    form = output or form
+    form = form or output or "text"
     render = formatter(form)
     where = _start(start or ("latest" if follow else "earliest"))
     from shardmq.client import PullConsumer

@@ -70,6 +70,14 @@ class RootGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:  # before click sees it, who calls it a failure
+            _leave_broken_pipe()
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section in dict.fromkeys(row.section for row in COMMANDS):
             with formatter.section(_bold(section)):
@@ -104,11 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         status = cli.main(args=given, prog_name="shardmq", standalone_mode=False)
-        sys.stdout.flush()
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
-    except BrokenPipeError:
-        _leave_broken_pipe()
     except BaseException as error:
         problem = problem_of(error)
         if problem is None:

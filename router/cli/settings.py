@@ -87,6 +87,7 @@ def _text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+        hint = "docs/configuration.md shows what stands in it"
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", hint) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path} is no text in UTF-8") from None
+        raise ConfigError(f"{path} is no text in UTF-8", "save it as UTF-8") from None

@@ -49,7 +49,7 @@ def command() -> None:
 )  # fmt: skip
 @click.option(
     "--retention", type=DURATION, metavar="DURATION",
-    help="Keep messages for so long (7d, 12h); default is the broker's.",
+    help="Keep messages for so long (12h), not longer than the broker does; default: as long.",
 )  # fmt: skip
 @output_option
 @timeout_option
@@ -62,7 +62,7 @@ def create(
     \b
     Examples:
     $ shardmq topic create orders
-    $ shardmq topic create audit --queues 2 --retention 7d
+    $ shardmq topic create audit --queues 2 --retention 12h
     """
     with _admin(url, timeout) as admin:
         _print_topic(admin.create_topic(topic, queues, retention=retention), form)
@@ -141,7 +141,7 @@ def update(
     $ shardmq topic update orders --queues 16
     $ shardmq topic update orders --write-queues 4     first stop writing
     $ shardmq topic update orders --read-queues 4      then, once drained
-    $ shardmq topic update audit --retention 30d
+    $ shardmq topic update audit --retention 24h
     """
     changes = {
         "queues": queues,
