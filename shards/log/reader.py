@@ -99,8 +99,11 @@ def _is_sound(record: bytes, span: Span) -> bool:
     magic, length, crc, _, lsn, _, _, _, base_offset, _, _, kind, _, _ = PREFIX.unpack_from(record)
     body = PREFIX_BYTES
     return (
-        (magic, length, lsn, base_offset, kind)
-        == (MAGIC, span.length, span.lsn, span.base_offset, BATCH)
+        length == len(record)
+        and lsn == span.lsn
+        and base_offset == span.base_offset
+        and kind == BATCH
+        and magic == MAGIC
         and crc32c(record[:8] + record[12:body] + record[body + 8 : body + 12]) == crc
         and batch_is_sound(record, body, length)
     )

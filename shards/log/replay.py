@@ -100,6 +100,8 @@ class Replay:
         at, replay_from = one.base, found.replay_from
         own = [damage for damage in damages if one.base <= damage.start < limit]
         add, gates = self._index.add, self._gates
+        folds = [(gate.bucket_of, gate.apply_fully) for gate in gates]
+        gated_until = max((gate.until for gate in gates), default=replay_from)
         for stop, damage in [*((damage.start, damage) for damage in own), (limit, None)]:
             for record in iterate(self._io, file, one.base, at, stop):
                 lsn, kind = record.lsn, record.kind
@@ -113,7 +115,11 @@ class Replay:
                     continue
                 if lsn >= unknown_until >= 0 and kind != STATE:
                     gone_on.add(record.queue)
-                if lsn >= replay_from:
+                if lsn > gated_until:
+                    for bucket_of, apply in folds:
+                        if bucket_of(record) >= 0:
+                            apply(record)
+                elif lsn >= replay_from:
                     for gate in gates:
                         gate.apply(record)
             if damage is not None:

@@ -24,7 +24,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from shardmq.actors.protocol.batch import BATCH_MAGIC
-from shardmq.actors.protocol.checksum import crc32c
+from shardmq.actors.protocol.checksum import crc32c, extend
 from shardmq.actors.protocol.limits import BATCH_BYTES_MAX
 
 from .io import LogIO
@@ -51,6 +51,7 @@ __all__ = ["Damage", "Found", "Scan", "Slice", "read_around_errors", "scan"]
 CHUNK_BYTES = 4 << 20
 _SECTOR_BYTES = 512
 _NO_EPOCH = -1
+_ZEROS = bytes(CHUNK_BYTES // 16)
 _U32 = struct.Struct("<I")
 
 
@@ -210,10 +211,16 @@ class _Scanner:
                 if end > have:
                     missing = length
                     break
-                covered = data[body + 8 : body + 12] if kind == BATCH else data[body:end]
-                if crc32c(data[pos : pos + 8] + data[pos + 12 : body] + covered) != crc or (
-                    kind == BATCH and (length < least or not batch_is_sound(data, body, end))
-                ):
+                if kind == BATCH:
+                    # As batch_is_sound: a call less for each record of a million.
+                    covered = data[body + 8 : body + 12]
+                    summed = extend(crc32c(data[body : body + 8]), data[body + 12 : end])
+                    if length < least or summed.to_bytes(4, "little") != covered:
+                        missing = 0
+                        break
+                else:
+                    covered = data[body:end]
+                if crc32c(data[pos : pos + 8] + data[pos + 12 : body] + covered) != crc:
                     missing = 0
                     break
                 if kind == SNAPSHOT:
@@ -307,8 +314,8 @@ class _Scanner:
         base, limit = self.scan.base, self.scan.limit
         while at < limit:
             at = base + self.io.next_data(self.file, at - base)
-            data = self._read(at, CHUNK_BYTES // 16) if at < limit else b""
-            rest = data.lstrip(b"\0")
+            data = self._read(at, len(_ZEROS)) if at < limit else b""
+            rest = b"" if data == _ZEROS else data.lstrip(b"\0")
             if rest or not data:
                 return min(at + len(data) - len(rest), limit) if rest else limit
             at += len(data)

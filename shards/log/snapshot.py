@@ -115,29 +115,27 @@ def newest_whole_series(slices: Iterable[Slice], below_lsn: int) -> list[Slice] 
 class Gate:
     """Applies replayed records to one projection, each bucket from its own lsn on."""
 
-    __slots__ = ("_apply", "_bucket_of", "_from", "_otherwise", "_until", "projection")
+    __slots__ = ("_from", "_otherwise", "apply_fully", "bucket_of", "projection", "until")
 
     def __init__(self, projection: Projection, otherwise: int) -> None:
         self.projection = projection
-        self._bucket_of = projection.bucket_of
-        self._apply = projection.apply
+        self.bucket_of = projection.bucket_of
+        self.apply_fully = projection.apply
         self._from: dict[int, int] = {}
         self._otherwise = otherwise
-        self._until = otherwise
+        self.until = otherwise
+        """Above this lsn every bucket takes every record: no gate is needed any more."""
 
     def restore(self, body: SliceBody, lsn: int) -> None:
         """Take the states of the slice at `lsn`."""
         for bucket in range(body.first, body.stop):
             self._from[bucket] = lsn
-        self._until = max(self._until, lsn)
+        self.until = max(self.until, lsn)
         for bucket, state in body.states.items():
             self.projection.restore(bucket, state)
 
     def apply(self, record: Record) -> None:
         """Apply `record` if it is news to its bucket."""
-        bucket = self._bucket_of(record)
-        if bucket < 0:
-            return
-        lsn = record.lsn
-        if lsn > self._until or lsn >= self._from.get(bucket, self._otherwise):
-            self._apply(record)
+        bucket = self.bucket_of(record)
+        if bucket >= 0 and record.lsn >= self._from.get(bucket, self._otherwise):
+            self.apply_fully(record)
