@@ -1,0 +1,99 @@
+"""Connection: leaders, followers, timers and callbacks, against a fake broker over a socket."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from shardmq.actors.kernel.ports import Now
+from shardmq.actors.protocol import messages as m
+from shardmq.actors.protocol.verbs import Verb
+from shardmq.client import errors
+from shardmq.client.link.asking import Asked, Request
+from shardmq.client.link.sharing import new_core
+from shardmq.client.link.thread import Connection
+from shardmq.client.link.wire import now
+from support.clients import serve
+from support.fake_broker import FakeBroker
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    with serve(FakeBroker()) as url:
+        connection = Connection(url, new_core("test"))
+        yield connection
+        connection.close()
+
+
+def ask(connection: Connection) -> Asked:
+    requests = [Request(Verb.STATS, m.StatsRequest(), 0)]
+    with connection.lock:
+        return Asked(connection.core, requests, 10_000, now())
+
+
+def test_who_waits_drives_the_connection(connection: Connection) -> None:
+    asked = ask(connection)
+    assert connection.wait(lambda: asked.settled, 10_000)
+
+
+def test_a_wait_ends_at_its_timeout(connection: Connection) -> None:
+    assert not connection.wait(lambda: False, 20)
+
+
+def test_many_threads_wait_at_once_and_each_is_woken(connection: Connection) -> None:
+    ended: list[bool] = []
+
+    def work() -> None:
+        for _ in range(20):
+            asked = ask(connection)
+            ended.append(connection.wait(lambda asked=asked: asked.settled, 10_000))  # type: ignore[misc]
+
+    workers = [threading.Thread(target=work) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert ended == [True] * 160
+
+
+def test_the_io_thread_drives_while_nobody_waits(connection: Connection) -> None:
+    done = threading.Event()
+
+    def start(at: Now) -> None:
+        connection.core.timers.at(at.mono_ms + 5, lambda now: done.set())
+
+    connection.run(start)
+    assert done.wait(10), "a timer is run by the I/O thread"
+
+
+def test_a_leader_learns_of_what_another_thread_did(connection: Connection) -> None:
+    flag: list[bool] = []
+    waiting = threading.Thread(target=lambda: connection.wait(lambda: bool(flag), 60_000))
+    waiting.start()
+    while connection._leader is None:
+        threading.Event().wait(0.001)
+    connection.run(lambda now: flag.append(True))
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def test_callbacks_run_without_the_lock(connection: Connection) -> None:
+    done = threading.Event()
+
+    def call() -> None:
+        asked = ask(connection)
+        connection.wait(lambda: asked.settled, 10_000)
+        done.set()
+
+    connection.later(call)
+    assert done.wait(10)
+
+
+def test_after_a_fork_every_use_is_an_error(connection: Connection) -> None:
+    lock = connection.lock
+    connection.forked()
+    with pytest.raises(errors.ForkedError, match="parent"):
+        connection.wait(lambda: True)
+    connection.lock = lock
