@@ -1,0 +1,328 @@
+#!/usr/bin/env python
+"""Writes tests/vectors/*.json: worked frames of the wire protocol, for any language to replay.
+
+scripts/protocol_vectors.py            write the files
+scripts/protocol_vectors.py --check    exit 1 if a file differs from what would be written
+
+Owns the examples. Each vector has the values and the bytes: decoding `frames` gives the values,
+and, where `deterministic` is true, encoding the values gives the bytes. Bytes are in hex. What a
+compressor makes depends on its version, so such vectors are read from the file, not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shardmq.actors.protocol import messages as m
+from shardmq.actors.protocol.batch import BatchView, Columns, check_batch, encode_batch
+from shardmq.actors.protocol.checksum import crc32c
+from shardmq.actors.protocol.codec import encode_header
+from shardmq.actors.protocol.codes import CODE_ROWS, Code
+from shardmq.actors.protocol.compress import Compression
+from shardmq.actors.protocol.frames import (
+    FLAG_JSON,
+    MAGIC,
+    ROUTE,
+    SHARD_ANY,
+    SHARD_COORDINATOR,
+    SHARD_ROUTER,
+    Route,
+    pack_envelope,
+    pack_request,
+    unpack_route,
+)
+from shardmq.actors.protocol.plain import plain_messages
+from shardmq.actors.protocol.replies import error_reply, ok_reply
+from shardmq.actors.protocol.slots import slot_of, slots_moved, slots_spread
+from shardmq.actors.protocol.verbs import VERB_ROWS, Verb
+from shardmq.router.reception import Identity, Reception
+from shardmq.router.sessions import Sessions
+from shardmq.shards.log.record import BATCH, LogRecord, encode_prefix
+
+DIRECTORY = Path(__file__).resolve().parents[1] / "tests/vectors"
+NOW_MS = 1_767_225_600_000
+PRODUCER_ID = 0x1D1C82A2BBC92821
+
+BATCHES: dict[str, tuple[Columns, int]] = {
+    "one message": (Columns([b"hello"]), 0),
+    "three bodies of one length": (Columns([b"one", b"two", b"six"]), 0),
+    "bodies of several lengths": (Columns([b"a", b"bc", b"def"]), 0),
+    "tags, one message without": (Columns([b"1", b"2", b"3"], tags=["AA", None, "AA"]), 0),
+    "keys and properties": (
+        Columns([b"1", b"2"], keys=[["order-1", "paid"], []], properties=[{"zone": "eu"}, {}]),
+        0,
+    ),
+    "ordering keys, tags and due times": (
+        Columns([b"1", b"2"], tags=["t", "u"], ordering_keys=["N14228", None],
+                due_times_ms=[NOW_MS + 60_000, 0]),
+        0,
+    ),
+    "257 tags: indexes are two bytes wide": (
+        Columns([b"x"] * 257, tags=[f"t{at}" for at in range(257)]), 0,
+    ),
+    "compressed with zstd": (
+        Columns([b"the same again " * 20] * 4, properties=[{"kind": "compressible"}] * 4),
+        Compression.ZSTD,
+    ),
+    "copies with their ids and offsets": (
+        Columns([b"1", b"3"], message_ids=[f"{PRODUCER_ID:016x}{1:016x}",
+                                           f"{PRODUCER_ID:016x}{3:016x}"],
+                offset_deltas=[0, 2]),
+        0,
+    ),
+}  # fmt: skip
+
+ROUTE_OF_TOPIC = m.TopicRoute(
+    topic="orders", topic_id=7, version=3, slots_version=1,
+    queues=[m.QueueRoute(queue_id=0, number=12, shard=0),
+            m.QueueRoute(queue_id=1, number=13, shard=1, writable=False)],
+    slots=[0], created_at_ms=NOW_MS,
+)  # fmt: skip
+
+
+def batch_of(name: str) -> bytes:
+    columns, compression = BATCHES[name]
+    return encode_batch(
+        columns, producer_id=PRODUCER_ID, first_sequence=1, first_born_ms=NOW_MS,
+        last_born_ms=NOW_MS + 5, compression=compression,
+    )  # fmt: skip
+
+
+def record_of(batch: bytes) -> bytes:
+    """A batch as a FETCH reply carries it: behind the prefix of the shard's log."""
+    record = LogRecord(
+        lsn=4_096, kind=BATCH, queue=12, base_offset=500, stored_at_ms=NOW_MS + 7, epoch=2,
+        payload=batch, length=64 + len(batch), count=check_batch(batch).count, flags=0,
+    )  # fmt: skip
+    prefix, _ = encode_prefix(record, previous_crc=0, durable=4_096, covered=batch[8:12])
+    return prefix + batch
+
+
+class _NoChance:
+    """Randomness port of a router that always draws the same."""
+
+    def u64(self) -> int:
+        return 0x00C0FFEE00C0FFEE
+
+    def uniform(self, low: float, high: float) -> float:
+        return low
+
+
+def welcome() -> m.Welcome:
+    """The WELCOME that a router really sends."""
+    identity = Identity(name="router-0", version="0.1.0", pid=4711)
+    reception = Reception(identity, Sessions(_NoChance()), epoch=1, shards=2)
+    letter = reception.hello(b"peer", b"\x80", Route(Verb.HELLO, 0, SHARD_ANY, 1, 1_000), 0.0)
+    return msgspec.msgpack.decode(letter[2][1], type=m.Welcome)
+
+
+def exchanges() -> dict[Verb, tuple[int, m.Header, list[bytes], m.Header, list[bytes]]]:
+    """For each verb: shard, request and its payload, reply and its payload."""
+    tags = "tags, one message without"
+    batch = batch_of(tags)
+    topic = m.TopicReply(route=ROUTE_OF_TOPIC)
+    any_, front = SHARD_ANY, SHARD_ROUTER
+    stats = m.StatsReply(actor="router-0", pid=4711, figures={"sessions": 1, "drain": 2.5})
+    produced = m.ProduceResult(queue=12, base_offset=500, stored_at_ms=NOW_MS + 7)
+    fetched = m.FetchResult(queue=12, frames=1, next_offset=503, latest=503)
+    wanted = m.OffsetsQueue(queue=12, time_ms=NOW_MS)
+    held = m.OffsetsResult(queue=12, earliest=1, latest=503, at_time=500)
+    hello = m.Hello(client="example", version="1.0", language="go")
+    return {
+        Verb.HELLO: (any_, hello, [], welcome(), []),
+        Verb.PING: (any_, m.Ping(), [], m.Pong(), []),
+        Verb.STATS: (front, m.StatsRequest(), [], stats, []),
+        Verb.ROUTE: (any_, m.RouteRequest(topics=["orders", "nope"]), [], m.RouteReply(topics=[
+            m.RouteResult(topic="orders", route=ROUTE_OF_TOPIC),
+            m.RouteResult(topic="nope", code=404, message="there is no topic 'nope'")]), []),
+        Verb.TOPIC_CREATE: (any_, m.TopicCreate(topic="orders", queues=2, request_key="k1"), [],
+                            topic, []),
+        Verb.TOPIC_UPDATE: (any_, m.TopicUpdate(topic="orders", write_queues=1), [], topic, []),
+        Verb.TOPIC_DELETE: (any_, m.TopicDelete(topic="orders", topic_id=7), [], topic, []),
+        Verb.TOPIC_LIST: (any_, m.TopicList(after="a"), [], m.TopicListReply(topics=[
+            m.TopicSummary(topic="orders", topic_id=7, write_queues=1, read_queues=2)]), []),
+        Verb.PRODUCE: (0, m.Produce(queues=[m.ProduceQueue(queue=12, version=3)]), [batch],
+                       m.ProduceReply(queues=[produced]), []),
+        Verb.FETCH: (0, m.Fetch(queues=[m.FetchQueue(queue=12, offset=500)], wait_ms=30_000), [],
+                     m.FetchReply(queues=[fetched]), [record_of(batch)]),
+        Verb.OFFSETS: (0, m.Offsets(queues=[wanted]), [], m.OffsetsReply(queues=[held]), []),
+        Verb.DEFINE: (0, m.Define(topics=[ROUTE_OF_TOPIC], live_topic_ids=[7]), [],
+                      m.DefineReply(queues=1), []),
+    }  # fmt: skip
+
+
+def plain_exchanges() -> dict[Verb, tuple[int, m.Header, list[bytes], m.Header, list[bytes]]]:
+    """The verbs that JSON clients use in another form: messages in the header, no payload."""
+    batch = batch_of("keys and properties")
+    view = BatchView(batch, check_batch(batch))
+    stored = plain_messages(view, 500, NOW_MS + 7)
+    for message in stored:
+        message.queue_id = 0
+    produce = m.Produce(
+        topic="orders", producer_id=f"{PRODUCER_ID:016x}", first_sequence=1,
+        messages=[m.PlainMessage(body="grüße", ordering_key="N14228", tag="t")],
+    )  # fmt: skip
+    receipt = m.PlainReceipt(message_id=f"{PRODUCER_ID:016x}{1:016x}", queue_id=0, offset=500)
+    produced = m.ProduceResult(queue=12, base_offset=500, stored_at_ms=NOW_MS + 7)
+    fetched = m.FetchResult(queue=12, next_offset=502, latest=502, messages=stored)
+    fetch = m.Fetch(queues=[m.FetchQueue(queue=12, offset=500)], wait_ms=30_000)
+    reply = m.ProduceReply(queues=[produced], messages=[receipt])
+    return {
+        Verb.PRODUCE: (SHARD_ANY, produce, [], reply, []),
+        Verb.FETCH: (0, fetch, [], m.FetchReply(queues=[fetched]), []),
+    }
+
+
+def vector(name: str, frames: list[bytes], header: Any, **more: Any) -> dict[str, Any]:
+    """One request or reply: its route field by field, its header as JSON, and its frames."""
+    route = unpack_route(frames[0])
+    return {
+        "name": name,
+        **more,
+        "deterministic": True,
+        "route": route._asdict(),
+        "header": header,
+        "payload": [frame.hex() for frame in frames[2:]],
+        "frames": [frame.hex() for frame in frames],
+    }
+
+
+def verb_vectors() -> list[dict[str, Any]]:
+    msgpack, plain = exchanges(), plain_exchanges()
+    found = []
+    for row in VERB_ROWS:
+        for encoding, flags in (("msgpack", 0), ("json", FLAG_JSON)):
+            chosen = plain.get(row.verb, msgpack[row.verb]) if flags else msgpack[row.verb]
+            shard, request, payload, reply, reply_payload = chosen
+            request_id = 0x0102030405060708
+            frame = pack_request(row.verb, request_id, 30_000, shard=shard, flags=flags)
+            verb = row.verb.name
+            for kind, header, frames in (
+                ("request", request, [frame, encode_header(request, flags), *payload]),
+                ("reply", reply, [*ok_reply(unpack_route(frame), reply), *reply_payload]),
+            ):
+                values = msgspec.to_builtins(header)
+                name = f"{verb} {kind}, {encoding}"
+                found.append(vector(name, frames, values, verb=verb, kind=kind, encoding=encoding))
+    return found
+
+
+def error_vectors() -> list[dict[str, Any]]:
+    found = []
+    for row in CODE_ROWS:
+        if row.code is Code.OK:
+            continue
+        for encoding, flags in (("msgpack", 0), ("json", FLAG_JSON)):
+            asked = Route(Verb.PRODUCE, flags, SHARD_ANY, 9, 1_000)
+            wait_ms = 20 if row.code is Code.BUSY else 0
+            shard = 1 if row.code is Code.MOVED else None
+            frames = error_reply(asked, row.code, "why", retry_after_ms=wait_ms, shard=shard)
+            decoder = msgspec.json if flags else msgspec.msgpack
+            header = decoder.decode(frames[1])
+            name = f"{row.code.name}, {encoding}"
+            found.append(vector(name, frames, header, code=row.code.name, encoding=encoding))
+    return found
+
+
+def frame_vectors() -> dict[str, Any]:
+    """Envelopes, special shard numbers, and what is no route frame."""
+    good = pack_request(Verb.PING, 1, 1_000)
+    return {
+        "special_shards": {"any": SHARD_ANY, "coordinator": SHARD_COORDINATOR,
+                           "router": SHARD_ROUTER},
+        "envelopes": [
+            {"router_epoch": 1, "session": 2, "frame_bytes": 300, "principal": principal,
+             "hex": pack_envelope(1, 2, 300, principal).hex()} for principal in ("", "zoë")
+        ],
+        "malformed_routes": [
+            {"name": "a byte short", "hex": good[:-1].hex()},
+            {"name": "a byte long", "hex": (good + b"\0").hex()},
+            {"name": "empty", "hex": ""},
+            {"name": "another magic", "hex": (b"AMQ" + good[3:]).hex()},
+            {"name": "another major version",
+             "hex": ROUTE.pack(MAGIC, 2, 2, 0, SHARD_ANY, 1, 1_000).hex()},
+        ],
+    }  # fmt: skip
+
+
+def batch_vectors(known: dict[str, str]) -> list[dict[str, Any]]:
+    """`known` are the batches of the present file, by name."""
+    found = []
+    for name, (columns, compression) in BATCHES.items():
+        deterministic = compression == Compression.NONE
+        batch = batch_of(name) if deterministic else _kept(known.get(name), name)
+        head = check_batch(batch)
+        values = columns._replace(bodies=[])._asdict()
+        values["bodies"] = [body.hex() for body in columns.bodies]
+        found.append({
+            "name": name, "deterministic": deterministic, "compression": int(compression),
+            "header": head._asdict(), "columns": msgspec.to_builtins(values), "hex": batch.hex(),
+            "record": {"queue": 12, "base_offset": 500, "stored_at_ms": NOW_MS + 7,
+                       "hex": record_of(batch).hex()},
+        })  # fmt: skip
+    return found
+
+
+def _kept(known: str | None, name: str) -> bytes:
+    """The bytes of the present file if they still hold the example, else made anew."""
+    if known is not None:
+        batch = bytes.fromhex(known)
+        if BatchView(batch, check_batch(batch)).bodies() == BATCHES[name][0].bodies:
+            return batch
+    return batch_of(name)
+
+
+def slot_vectors() -> dict[str, Any]:
+    keys = ["", "a", "order-1", "N14228", "ключ", "🛫", "x" * 1_024]
+    three = slots_spread([0, 1, 2])
+    return {
+        "keys": [
+            {"key": key, "crc32c": crc32c(key.encode()), "slot": slot_of(key)} for key in keys
+        ],
+        "three_queues": three[:12],
+        "queue_1_closed": slots_moved(three, [0, 2])[:12],
+        "crc32c_check": {"data": b"123456789".hex(), "crc32c": crc32c(b"123456789")},
+    }
+
+
+def files() -> dict[str, str]:
+    """Text of each file, by its name."""
+    path = DIRECTORY / "batches.json"
+    present = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    known = {one["name"]: one["hex"] for one in present}
+    vectors: dict[str, Any] = {
+        "verbs.json": verb_vectors(),
+        "errors.json": error_vectors(),
+        "frames.json": frame_vectors(),
+        "batches.json": batch_vectors(known),
+        "slots.json": slot_vectors(),
+    }
+    return {
+        name: json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+        for name, value in vectors.items()
+    }
+
+
+def main() -> None:
+    """Writes or checks."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing, compare")
+    check = parser.parse_args().check
+    for name, text in files().items():
+        path = DIRECTORY / name
+        if not check:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            sys.exit(f"{path} is out of date: run scripts/protocol_vectors.py")
+
+
+if __name__ == "__main__":
+    main()
