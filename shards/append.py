@@ -33,6 +33,9 @@ _NO_ROOM = {
     Refusal.READ_ONLY: NoRoom(Code.READ_ONLY, "the shard is read-only: its log is damaged", 10_000),
 }
 """A sync takes milliseconds, a full disk seconds at least, an operator's decision longer."""
+HELD_MAX = 65_536
+"""Replies that wait for the disk: lone messages fill the memory with them before their own bytes
+are at the journal's bound."""
 _PRODUCERS_FULL = NoRoom(Code.BUSY, "too many producers wrote in the last minutes", 5_000)
 
 
@@ -52,6 +55,8 @@ class Appender:
         refusal = self._journal.refusal(batch_bytes)
         if refusal is not None:
             return _NO_ROOM[refusal]
+        if self._durability.held >= HELD_MAX:
+            return _NO_ROOM[Refusal.BUSY]
         if new_producers and not self._room.make(new_producers, now):
             return _PRODUCERS_FULL
         return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 
+from shardmq.actors.kernel.logs import fields
 from shardmq.actors.kernel.ports import Letter, Now, QueueLog, Refusal
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.messages import Define, DefineReply
@@ -96,9 +97,9 @@ class Defining:
     def _drop(self, definition: TopicDefinition, now: Now) -> None:
         queues = [one.number for one in definition.queues if one.shard == self._serving.shard]
         _log.info(
-            "topic %s (%d) is deleted, with %d queues here",
-            definition.topic, definition.topic_id, len(queues),
-        )  # fmt: skip
+            "a topic is deleted",
+            extra=fields(topic=definition.topic, topic_id=definition.topic_id, queues=len(queues)),
+        )
         self._append(TopicDropped(definition.topic_id), definition.topic_id, now)
         self._fetching.wake(self._serving.drop(definition.topic_id))
         for bucket, numbers in numbers_by_bucket(queues).items():

@@ -48,6 +48,8 @@ __all__ = ["PlainProducing"]
 _PRODUCER_ID = re.compile(r"[0-9a-f]{16}")
 MESSAGES_MAX = 4_096
 """Messages of one request: its receipts have to fit into a header."""
+PLACES_MAX = 256
+"""Topics whose places are kept."""
 
 
 class _Refused(Exception):
@@ -71,6 +73,18 @@ class _Batch(NamedTuple):
     first_sequence: int
 
 
+class _Places:
+    """Where the messages of one topic can go; made once for each definition."""
+
+    __slots__ = ("by_queue_id", "definition", "writable")
+
+    def __init__(self, definition: TopicDefinition, serving: Serving) -> None:
+        self.definition = definition
+        self.by_queue_id = {place.queue_id: place for place in definition.queues}
+        own = [serving.by_number[one] for one in serving.numbers_of(definition.topic_id)]
+        self.writable = [served for served in own if served.writable]
+
+
 class PlainProducing:
     """The verb PRODUCE, with plain messages."""
 
@@ -92,6 +106,7 @@ class PlainProducing:
         """The shard as a producer: a new one with every start, so that its count may start anew."""
         self._own_sequence = 0
         self._turn = 0
+        self._places: dict[int, _Places] = {}
         self.duplicates = 0
 
     def handle(self, request: Request, header: Produce, now: Now, out: list[Letter]) -> None:
@@ -212,7 +227,8 @@ class PlainProducing:
     def _queues_of(
         self, messages: list[PlainMessage], topic: TopicDefinition, producer_id: int | None
     ) -> list[ServedQueue]:
-        by_queue_id = {place.queue_id: place for place in topic.queues}
+        places = self._places_of(topic)
+        by_queue_id = places.by_queue_id
         any_queue: ServedQueue | None = None
         chosen = []
         for message in messages:
@@ -223,7 +239,7 @@ class PlainProducing:
                 chosen.append(self._own(by_queue_id.get(queue_id), queue_id))
                 continue
             if any_queue is None:
-                any_queue = self._any_own(topic, producer_id)
+                any_queue = self._any_own(places, producer_id)
             chosen.append(any_queue)
         return chosen
 
@@ -236,14 +252,21 @@ class PlainProducing:
             raise _moved(place)
         return self._serving.by_number[place.number]
 
-    def _any_own(self, topic: TopicDefinition, producer_id: int | None) -> ServedQueue:
-        own = [self._serving.by_number[one] for one in self._serving.numbers_of(topic.topic_id)]
-        writable = [served for served in own if served.writable]
+    def _places_of(self, topic: TopicDefinition) -> _Places:
+        places = self._places.get(topic.topic_id)
+        if places is None or places.definition is not topic:
+            if len(self._places) >= PLACES_MAX:
+                self._places.clear()
+            places = self._places[topic.topic_id] = _Places(topic, self._serving)
+        return places
+
+    def _any_own(self, places: _Places, producer_id: int | None) -> ServedQueue:
+        writable = places.writable
         if writable:
             self._turn += 1
             turn = self._turn if producer_id is None else producer_id
             return writable[turn % len(writable)]
-        for place in topic.queues:
+        for place in places.definition.queues:
             if place.writable and place.shard != self._serving.shard:
                 raise _moved(place)
         raise _Refused(Code.INVALID_ARGUMENT, "the topic has no queue open for writing")

@@ -88,9 +88,9 @@ def _tell(journal: Journal) -> None:
         ),
     )
     for note in report.notes:
-        _log.info("journal: %s", note)
+        _log.info("recovery noted", extra=fields(note=note))
     for loss in (*report.lost, *report.set_aside):
-        _log.error("journal: %s", loss)
+        _log.error("recovery found damage", extra=fields(what=str(loss)))
     if report.read_only:
         _log.error("the shard is read-only until its damage is accepted: see shardmq.shards.dump")
 

@@ -19,6 +19,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from shardmq.actors.kernel.logs import fields
 from shardmq.actors.kernel.ports import Letter, Now, Projection, QueueLog, Randomness
 from shardmq.actors.protocol.codec import HeaderError, decode_header
 from shardmq.actors.protocol.codes import Code
@@ -197,7 +198,7 @@ class Shard:
             request = read_request(letter)
         except FrameError as error:
             self._dropped += 1
-            _log.warning("a letter that cannot be answered was dropped: %s", error)
+            _log.warning("a letter without a route was dropped", extra=fields(reason=str(error)))
             return
         if request.route.flags & FLAG_REPLY:
             self._dropped += 1
@@ -220,7 +221,7 @@ class Shard:
         except Exception:
             # No payload in the log: only where it happened.
             self._faults += 1
-            _log.exception("verb %d failed", request.route.verb)
+            _log.exception("a request failed", extra=fields(verb=request.route.verb))
             out.append(request.refuse(Code.INTERNAL, "an unexpected fault; the log has it"))
 
     def _produce(self, request: Request, header: Produce, now: Now, out: list[Letter]) -> None:

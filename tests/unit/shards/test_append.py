@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from shardmq.actors.protocol.codes import Code
+from shardmq.shards import append
 from support.shards import ShardUnderTest, batch, topic
 
 
@@ -16,6 +19,17 @@ def test_busy_while_too_much_is_unsynced_and_free_again_after_the_sync() -> None
     assert (result.code, result.retry_after_ms) == (Code.BUSY, 20)
     shard.sync()
     assert shard.produce(1, batch([b"x" * 800], producer_id=2)).code == Code.OK
+
+
+def test_busy_while_too_many_replies_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(append, "HELD_MAX", 2)
+    shard = ShardUnderTest()
+    shard.define(topic())
+    letters = [shard.produce_letter((1, batch(producer_id=one))) for one in range(3)]
+    (busy,) = shard.turn(letters)
+    assert busy.header.queues[0].code == Code.BUSY
+    assert len(shard.sync()) == 2
+    assert shard.produce(1, batch(producer_id=2)).code == Code.OK
 
 
 def test_a_full_disk_refuses_batches_and_resumes_by_itself() -> None:
