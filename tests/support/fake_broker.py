@@ -203,7 +203,9 @@ class FakeBroker:
         return reply or self._reply(route, m.FetchReply())
 
     def _fetched(self, route: Route, asked: m.Fetch) -> list[bytes] | None:
-        results, payload, size = [], [], 0
+        results: list[m.FetchResult] = []
+        payload: list[bytes] = []
+        size = 0
         for entry in asked.queues:
             queue = self.queues.get(entry.queue)
             _, row = self._row(entry.queue)

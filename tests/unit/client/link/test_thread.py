@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -33,6 +34,10 @@ def ask(connection: Connection) -> Asked:
         return Asked(connection.core, requests, 10_000, now())
 
 
+def settled(asked: Asked) -> bool:
+    return asked.settled
+
+
 def test_who_waits_drives_the_connection(connection: Connection) -> None:
     asked = ask(connection)
     assert connection.wait(lambda: asked.settled, 10_000)
@@ -47,8 +52,7 @@ def test_many_threads_wait_at_once_and_each_is_woken(connection: Connection) -> 
 
     def work() -> None:
         for _ in range(20):
-            asked = ask(connection)
-            ended.append(connection.wait(lambda asked=asked: asked.settled, 10_000))  # type: ignore[misc]
+            ended.append(connection.wait(partial(settled, ask(connection)), 10_000))
 
     workers = [threading.Thread(target=work) for _ in range(8)]
     for worker in workers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.messages import ErrorReply
 from shardmq.actors.protocol.verbs import Verb
@@ -14,8 +16,8 @@ def asked(wired: Wired) -> int:
     return sum(route.verb == Verb.ROUTE for route, *_ in wired.broker.seen)
 
 
-def send(wired: Wired, core: ProducerCore, **options: str) -> object:
-    future = core.add_checked(Message("t", b"x", **options), None, None, wired.now)  # type: ignore[arg-type]
+def send(wired: Wired, core: ProducerCore) -> Any:
+    future = core.add_checked(Message("t", b"x"), None, None, wired.now)
     wired.run()
     core.flush(wired.now)
     wired.run()
@@ -60,7 +62,7 @@ def test_a_refused_topic_stands_still_until_the_new_route_is_there() -> None:
     wired.advance(1_000)
     wired.advance(100)
     assert core.idle
-    assert all(future.result().queue_id == 1 for future in futures)  # type: ignore[attr-defined]
+    assert all(future.result().queue_id == 1 for future in futures)
 
 
 def test_a_shard_that_lags_behind_the_coordinator_is_given_time() -> None:
@@ -69,9 +71,9 @@ def test_a_shard_that_lags_behind_the_coordinator_is_given_time() -> None:
     core = wired.producer()
     refusals = 5
 
-    def answer(route: object, header: bytes, payload: list[bytes]) -> object:
+    def answer(route: Any, header: bytes, payload: list[bytes]) -> Any:
         nonlocal refusals
-        if route.verb != Verb.PRODUCE or not refusals:  # type: ignore[attr-defined]
+        if route.verb != Verb.PRODUCE or not refusals:
             return None
         refusals -= 1
         return Code.STALE_ROUTE, ErrorReply(name="STALE_ROUTE", message="not yet")
@@ -79,7 +81,7 @@ def test_a_shard_that_lags_behind_the_coordinator_is_given_time() -> None:
     wired.broker.answer = answer
     future = send(wired, core)
     wired.advance(2_000)
-    assert future.result().offset == 0  # type: ignore[attr-defined]
+    assert future.result().offset == 0
     assert asked(wired) <= 7, "with growing pauses, not in a tight loop"
 
 
@@ -91,5 +93,5 @@ def test_a_deleted_topic_fails_what_waits() -> None:
     del wired.broker.topics["t"]
     future = send(wired, core)
     wired.advance(100)
-    assert isinstance(future.exception(), errors.TopicNotFound)  # type: ignore[attr-defined]
+    assert isinstance(future.exception(), errors.TopicNotFound)
     assert core.idle
