@@ -215,6 +215,7 @@ class Broker:
         data = open_data_dir(self.data_dir, shards=options.shards, version=self.version, now=now)
         self._data = data
         self._listeners = open_listeners(options.listen, self.routers)
+        data.settle()
         self._supervisor = Supervisor(
             self._specs(data, self._listeners),
             self._clock,

@@ -54,11 +54,12 @@ class Format(msgspec.Struct, kw_only=True):
 class DataDir:
     """An open data directory. `close` gives it back; made by `open_data_dir`."""
 
-    def __init__(self, path: Path, lock_fd: int, shards: int, run: Path) -> None:
+    def __init__(self, path: Path, lock_fd: int, layout: Format, run: Path) -> None:
         self.path = path
-        self.shards = shards
+        self.shards = layout.shards
         self.run = run
         """Directory of the sockets, readable by nobody else."""
+        self._layout = layout
         self._lock_fd: int | None = lock_fd
 
     @property
@@ -71,6 +72,21 @@ class DataDir:
     def mailbox(self, name: str) -> str:
         """Address of an actor's mailbox."""
         return f"ipc://{self.run}/{name}.sock"
+
+    def settle(self) -> None:
+        """Fixes the layout of a new directory. Until then nothing of a start that was refused for
+        another reason (the port, say) stays behind.
+
+        Raises:
+            DataDirUnusable: it cannot be written.
+        """
+        file = self.path / "format.json"
+        if file.exists():
+            return
+        try:
+            _replace(file, msgspec.json.encode(self._layout))
+        except OSError as error:
+            raise _unusable(self.path, error) from None
 
     def close(self) -> None:
         """Removes the sockets and unlocks. May be called again."""
@@ -101,8 +117,7 @@ def open_data_dir(path: Path, *, shards: int | None, version: str, now: Now) -> 
         _check_ours(path)
         lock_fd = _locked(path, now)
     except OSError as error:
-        text = f"{path} cannot be used as data directory: {error.strerror}"
-        raise DataDirUnusable(text, "choose another one, or mend its permissions") from None
+        raise _unusable(path, error) from None
     try:
         found = _format_of(path)
         if found is None:
@@ -112,18 +127,21 @@ def open_data_dir(path: Path, *, shards: int | None, version: str, now: Now) -> 
                 created_by=version,
                 created_at_ms=now.wall_ms,
             )
-            _replace(path / "format.json", msgspec.json.encode(found))
         elif shards not in (None, found.shards):
-            text = f"{path} was made with {found.shards} shards, not {shards}"
+            text = f"{path} was made for {found.shards} shard(s), not {shards}"
             raise DataDirShards(text, f"start with {found.shards}, or use another directory")
-        return DataDir(path, lock_fd, found.shards, _fresh_run_dir(path))
+        return DataDir(path, lock_fd, found, _fresh_run_dir(path))
     except OSError as error:
         os.close(lock_fd)
-        text = f"{path} cannot be written: {error.strerror}"
-        raise DataDirUnusable(text, "choose another one, or mend its permissions") from None
+        raise _unusable(path, error) from None
     except BaseException:
         os.close(lock_fd)
         raise
+
+
+def _unusable(path: Path, error: OSError) -> DataDirUnusable:
+    text = f"{path} cannot be used as data directory: {error.strerror}"
+    return DataDirUnusable(text, "choose another one, or mend its permissions")
 
 
 def cores() -> int:

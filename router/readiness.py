@@ -29,13 +29,13 @@ def wait_for_links(wanted: Mapping[str, int], timeout_s: float) -> bool:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         for address, links in wanted.items():
-            socket = context.socket(zmq.DEALER)
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.connect(address)
-            while _links_up(socket, until_ms - clock.now().mono_ms) < links:
-                if clock.now().mono_ms >= until_ms:
-                    return False
-                socket.poll(ASK_EVERY_MS)
+            with context.socket(zmq.DEALER) as socket:
+                socket.setsockopt(zmq.LINGER, 0)
+                socket.connect(address)
+                while _links_up(socket, until_ms - clock.now().mono_ms) < links:
+                    if clock.now().mono_ms >= until_ms:
+                        return False
+                    socket.poll(ASK_EVERY_MS)
         return True
     finally:
         context.destroy(linger=0)

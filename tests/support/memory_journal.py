@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from shardmq.actors.kernel.ports import Job, Now, Projection, Refusal
 
 RECORD_PREFIX_BYTES = 64
+BATCH, STATE = 1, 2
 
 
-class MemoryRecord(NamedTuple):
+@dataclass(frozen=True)
+class MemoryRecord:
     """One record."""
 
     lsn: int
@@ -19,6 +21,15 @@ class MemoryRecord(NamedTuple):
     stored_at_ms: int
     epoch: int
     payload: bytes
+
+    @property
+    def length(self) -> int:
+        return RECORD_PREFIX_BYTES + len(self.payload)
+
+    @property
+    def count(self) -> int:
+        """Messages in a batch; the only thing of a batch that is looked at here."""
+        return int.from_bytes(self.payload[16:20], "little") if self.kind == BATCH else 0
 
 
 class MemoryJournal:
@@ -37,17 +48,17 @@ class MemoryJournal:
         return self.refuses
 
     def append_state(self, payload: bytes, now: Now, *, queue: int = 0) -> MemoryRecord:
-        return self._append(2, queue, 0, payload, now)
+        return self._append(STATE, queue, 0, payload, now)
 
     def append_batch(self, queue: int, base_offset: int, batch: bytes, now: Now) -> MemoryRecord:
-        return self._append(1, queue, base_offset, batch, now)
+        return self._append(BATCH, queue, base_offset, batch, now)
 
     def _append(
         self, kind: int, queue: int, base_offset: int, payload: bytes, now: Now
     ) -> MemoryRecord:
         record = MemoryRecord(self.end, kind, queue, base_offset, now.wall_ms, self.epoch, payload)
         self.records.append(record)
-        self.end += RECORD_PREFIX_BYTES + len(payload)
+        self.end += record.length
         self._apply(record)
         return record
 
