@@ -133,6 +133,7 @@ class Exchange:
         for port in self._unsure:
             events = port.events(_EVENTS)
             if events & _POLLIN:
+                port.inbox.expects_one = False
                 readable.append(port)
             if port.choked and port.connected and events & _POLLOUT:
                 self._links_changed.append(port)

@@ -14,6 +14,10 @@ always comes a frame, and our own processes always send envelope, route and head
 them not (a bug), the boundary is found again at the end of the next message, because the header is
 always asked; what was read across it is dropped and counted, never handled. Nothing from outside is
 taken on trust: the front asks every frame.
+
+That a socket is empty is told by an exception, which costs 4 us, as much as a request. So after a
+drain that found one message or none, the next one takes one and ends; the exchange asks the socket
+anyway before it sleeps (1.7 us), and lets the drain be a whole one again when there is more.
 """
 
 from __future__ import annotations
@@ -56,6 +60,7 @@ class Inbox:
         "_opaque_bytes_min",
         "_recv",
         "drain",
+        "expects_one",
         "malformed",
         "refusals",
         "taken",
@@ -69,6 +74,8 @@ class Inbox:
         self._recv: Callable[..., Any] = socket.recv
         self._link = link
         self._opaque_bytes_min = opaque_bytes_min
+        self.expects_one = False
+        """The next drain ends after one message; its owner clears this when more are there."""
         self.taken = 0
         self.taken_bytes = 0
         self.malformed = 0
@@ -87,9 +94,10 @@ class Inbox:
         put = letters.append
         had = len(letters) + len(calls)
         count = size = lost = 0
+        count_max = 1 if self.expects_one else TURN_MESSAGES_MAX
         emptied = False
         try:
-            while count < TURN_MESSAGES_MAX and size < TURN_BYTES_MAX:
+            while count < count_max and size < TURN_BYTES_MAX:
                 peer = recv(_NOBLOCK)
                 count += 1
                 envelope = recv(_NOBLOCK)
@@ -117,6 +125,7 @@ class Inbox:
             emptied = True
         done = len(letters) + len(calls) - had + lost
         self.malformed += count - done
+        self.expects_one = count < 2
         self.taken += count
         self.taken_bytes += size
         return emptied
@@ -126,9 +135,10 @@ class Inbox:
         link = self._link
         put = letters.append
         count = size = 0
+        count_max = 1 if self.expects_one else TURN_MESSAGES_MAX
         emptied = False
         try:
-            while count < TURN_MESSAGES_MAX and size < TURN_BYTES_MAX:
+            while count < count_max and size < TURN_BYTES_MAX:
                 envelope = recv(_NOBLOCK)
                 count += 1
                 route = recv(_NOBLOCK)
@@ -144,6 +154,7 @@ class Inbox:
                     size += payload_bytes
         except zmq.Again:
             emptied = True
+        self.expects_one = count < 2
         self.taken += count
         self.taken_bytes += size
         return emptied
@@ -153,9 +164,10 @@ class Inbox:
         link = self._link
         put = letters.append
         count = size = 0
+        count_max = 1 if self.expects_one else TURN_MESSAGES_MAX
         emptied = False
         try:
-            while count < TURN_MESSAGES_MAX and size < TURN_BYTES_MAX:
+            while count < count_max and size < TURN_BYTES_MAX:
                 peer = recv(_NOBLOCK)
                 count += 1
                 frame = recv(_NOBLOCK, False)
@@ -175,6 +187,7 @@ class Inbox:
                 put((link, peer, frames))
         except zmq.Again:
             emptied = True
+        self.expects_one = count < 2
         self.taken += count
         self.taken_bytes += size
         return emptied
