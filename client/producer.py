@@ -214,9 +214,11 @@ class Producer:
                 future = core.add_checked(message, queue_id, self, at)
                 if future is not None:
                     if urgent:
+                        # Who waits drives: the timers are its own business until it leaves.
                         core.limit(future.parcel, until_ms)
                         core.urge(message.topic, at)
-                    elif connection.core.outbox:
+                        return future
+                    if connection.core.outbox:
                         connection.turn()
                     connection.arm()
                     return future

@@ -28,9 +28,10 @@ class Socket(Protocol):
 def turn(core: ClientCore, wire: Socket, now: Now) -> None:
     """Runs the core until neither it nor the wire has anything left to do."""
     outbox = core.outbox
+    # Once: news that come later wake whoever waits, again.
+    for up in wire.news():
+        (core.connected if up else core.disconnected)(now)
     while True:
-        for up in wire.news():
-            (core.connected if up else core.disconnected)(now)
         core.tick(now)
         while outbox and wire.send(outbox[0]):
             outbox.popleft()
