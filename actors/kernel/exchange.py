@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 import select
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -80,6 +81,9 @@ class Exchange:
         self._unsure: set[_Port] = set()
         self._readable: list[_Port] = []
         self._links_changed: list[_Port] = []
+        # A descriptor's number is soon another file's: nobody may write to it once it is closed.
+        # Reentrant, as a signal handler may interrupt the thread that holds it.
+        self._closing = threading.RLock()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._wake_fd)
         self.sent = 0
@@ -121,8 +125,11 @@ class Exchange:
         self._epoll.unregister(fd)
 
     def wake(self) -> None:
-        """Ends the sleep, now or the next one. From any thread, or from a signal handler."""
-        os.eventfd_write(self._wake_fd, 1)
+        """Ends the sleep, now or the next one; nothing once closed. From any thread, or from a
+        signal handler."""
+        with self._closing:
+            if not self._epoll.closed:
+                os.eventfd_write(self._wake_fd, 1)
 
     def wait(self, sleep_ms: float) -> list[int]:
         """Sleeps until a socket or a watched descriptor has something, at most `sleep_ms`.
@@ -269,9 +276,12 @@ class Exchange:
         }
 
     def close(self, linger_ms: int) -> None:
-        """Closes all; what was sent may take `linger_ms` to leave."""
-        self._epoll.close()
-        os.close(self._wake_fd)
+        """Closes all; what was sent may take `linger_ms` to leave. May be called again."""
+        with self._closing:
+            if self._epoll.closed:
+                return
+            self._epoll.close()
+            os.close(self._wake_fd)
         self._context.destroy(linger=linger_ms)
 
 

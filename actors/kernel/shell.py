@@ -98,8 +98,9 @@ class Shell:
             while not self._is_over(now):
                 now = self._turn(now)
             self._finish()
-        finally:
             self._exchange.close(LINGER_MS)
+        finally:
+            self._exchange.close(0)
 
     def figures(self) -> dict[str, Any]:
         """Figures of the loop and its sockets, without the core's."""

@@ -141,6 +141,18 @@ def test_wake_ends_a_sleep_from_another_thread(opened: Open) -> None:
     assert exchange.wait(SLEEP_MS_MAX) == [], "one asked for before the sleep ends it, too"
 
 
+def test_waking_what_is_closed_writes_to_nobodys_descriptor() -> None:
+    exchange = Exchange(SocketPlan())
+    exchange.close(0)
+    exchange.close(0)
+    read_fd, write_fd = os.pipe2(os.O_NONBLOCK)  # takes the numbers that have become free
+    exchange.wake()
+    with pytest.raises(BlockingIOError):
+        os.read(read_fd, 8)
+    os.close(read_fd)
+    os.close(write_fd)
+
+
 def test_a_watched_descriptor_is_reported_until_it_is_unwatched(opened: Open) -> None:
     exchange = opened(SocketPlan())
     fd = os.eventfd(1)
