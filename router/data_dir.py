@@ -54,13 +54,16 @@ class Format(msgspec.Struct, kw_only=True):
 class DataDir:
     """An open data directory. `close` gives it back; made by `open_data_dir`."""
 
-    def __init__(self, path: Path, lock_fd: int, layout: Format, run: Path) -> None:
+    def __init__(
+        self, path: Path, lock_fd: int, layout: Format, run: Path, run_lock_fd: int
+    ) -> None:
         self.path = path
         self.shards = layout.shards
         self.run = run
         """Directory of the sockets, readable by nobody else."""
         self._layout = layout
         self._lock_fd: int | None = lock_fd
+        self._run_lock_fd = run_lock_fd
 
     @property
     def coordinator(self) -> Path:
@@ -93,6 +96,7 @@ class DataDir:
         if self._lock_fd is None:
             return
         shutil.rmtree(self.run, ignore_errors=True)
+        os.close(self._run_lock_fd)
         # Said, not left to `close`: a fork of the embedding program may hold a copy.
         fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         os.close(self._lock_fd)
@@ -130,7 +134,7 @@ def open_data_dir(path: Path, *, shards: int | None, version: str, now: Now) -> 
         elif shards not in (None, found.shards):
             text = f"{path} was made for {found.shards} shard(s), not {shards}"
             raise DataDirShards(text, f"start with {found.shards}, or use another directory")
-        return DataDir(path, lock_fd, found, _fresh_run_dir(path))
+        return DataDir(path, lock_fd, found, *_fresh_run_dir(path))
     except OSError as error:
         os.close(lock_fd)
         raise _unusable(path, error) from None
@@ -219,8 +223,12 @@ def _replace(path: Path, content: bytes) -> None:
         os.close(directory_fd)
 
 
-def _fresh_run_dir(path: Path) -> Path:
-    """A new directory for sockets; that of a predecessor, which is dead, is removed."""
+def _fresh_run_dir(path: Path) -> tuple[Path, int]:
+    """A new directory for sockets and its lock; that of a dead predecessor is removed.
+
+    Alive is who holds the lock: a copy of a running broker's directory names its sockets as well,
+    and must not take them away.
+    """
     note = path / "run"
     with suppress(FileNotFoundError):
         left = Path(note.read_text().strip())
@@ -228,8 +236,26 @@ def _fresh_run_dir(path: Path) -> Path:
             left.name.startswith(_RUN_PREFIX)
             and left.is_dir()
             and left.stat().st_uid == os.getuid()
+            and not _is_locked(left)
         ):
             shutil.rmtree(left, ignore_errors=True)
     run = Path(tempfile.mkdtemp(prefix=_RUN_PREFIX, dir=os.environ.get("XDG_RUNTIME_DIR")))
+    run_lock_fd = os.open(run / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(run_lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     note.write_text(f"{run}\n")
-    return run
+    return run, run_lock_fd
+
+
+def _is_locked(run: Path) -> bool:
+    """True while the broker lives whose sockets these are."""
+    try:
+        lock_fd = os.open(run / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False  # killed before it had made one
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock_fd)
+    return False

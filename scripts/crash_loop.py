@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 ROUND_KILLS = 25
 START_SECONDS = 30.0
 DRAIN_SECONDS = 45.0
+ASK_SECONDS = 0.2
 QUEUES = 8
 SHOWN_MAX = 20
 
@@ -171,7 +172,7 @@ class Round:
             try:
                 time.sleep(1.0)
                 for _ in range(kills):
-                    self._kill_one(admin)
+                    self._kill_one()
                     time.sleep(self.loop.chance.uniform(*self.loop.arguments.gap))
                 return self._verdict(admin, readers)
             finally:
@@ -184,7 +185,7 @@ class Round:
         name = f"{role}-{self._number}-{self._lives}"
         return Client(role, name, self.folder, self.loop.broker.url, self.topic, **more)
 
-    def _kill_one(self, admin: Admin) -> None:
+    def _kill_one(self) -> None:
         from support.recovery import Kill
 
         broker, chance = self.loop.broker, self.loop.chance
@@ -205,25 +206,31 @@ class Round:
             if component == "all":
                 broker.start()
             if component in ("all", "coordinator"):
-                self._await_coordinator(admin)
+                self._await_coordinator()
         self.loop.killed(component)
         assert broker.running(), "serve ended by itself; see serve.log"
 
-    def _await_coordinator(self, admin: Admin) -> None:
-        """Asks until a question that was asked after the kill is answered."""
+    def _await_coordinator(self) -> None:
+        """Asks until a question that was asked after the kill is answered.
+
+        Short questions one after the other: a single patient one would measure how long its
+        client pauses between attempts.
+        """
+        from shardmq.client import Admin
         from shardmq.client.errors import ShardMQError
         from support.recovery import Answer
 
         give_up = time.monotonic() + START_SECONDS
-        while time.monotonic() < give_up:
-            asked_ns = time.monotonic_ns()
-            try:
-                admin.topics()
-            except ShardMQError:
-                time.sleep(0.02)
-                continue
-            self.asked.append(Answer(asked_ns, time.monotonic_ns(), "coordinator"))
-            return
+        with Admin(self.loop.broker.url, timeout=ASK_SECONDS) as admin:
+            while time.monotonic() < give_up:
+                asked_ns = time.monotonic_ns()
+                try:
+                    admin.topics()
+                except ShardMQError:
+                    time.sleep(0.01)
+                    continue
+                self.asked.append(Answer(asked_ns, time.monotonic_ns(), "coordinator"))
+                return
         raise TimeoutError("the coordinator does not come back; see serve.log")
 
     def _verdict(self, admin: Admin, readers: list[Client]) -> tuple[Record, list[Violation]]:

@@ -133,6 +133,20 @@ def test_the_sockets_of_a_killed_broker_are_removed_by_the_next(
     again.close()
 
 
+def test_the_sockets_of_a_broker_that_lives_are_left_alone(tmp_path: Path) -> None:
+    original = opened(tmp_path / "data", 1)
+    (tmp_path / "copy").mkdir()
+    for name in ("format.json", "run"):
+        content = (tmp_path / "data" / name).read_bytes()
+        (tmp_path / "copy" / name).write_bytes(content)
+    copy = opened(tmp_path / "copy", 1)
+    assert original.run.is_dir()
+    copy.close()
+    assert original.run.is_dir()
+    original.close()
+    assert not original.run.exists()
+
+
 def test_a_run_file_that_names_something_else_removes_nothing(tmp_path: Path) -> None:
     opened(tmp_path / "data", 1).close()
     precious = tmp_path / "precious"
