@@ -20,16 +20,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 
-from shardmq.actors.kernel.ports import Job, Now, Projection, Refusal, Span
+from shardmq.actors.kernel.ports import Job, Now, Projection, Refusal
 
 from . import setaside
-from .errors import DamagedRecord, FatalLogError, ReadOnlyLog
+from .batches import Batches
+from .errors import FatalLogError, ReadOnlyLog
 from .flush import Flush
 from .housekeeping import Housekeeping
 from .io import LogIO
 from .jobs import DropJob, PrepareJob, ScrubJob, SealJob, SyncJob
 from .options import JournalOptions
-from .reader import read_spans
 from .record import (
     BATCH,
     BATCH_CRC,
@@ -56,7 +56,7 @@ _OWN_LSN = -1
 """As base offset: slice 0 names the series after itself."""
 
 
-class Journal:
+class Journal(Batches):
     """See `actors.kernel.ports.QueueLog`; made by `open`.
 
     Attributes:
@@ -68,13 +68,11 @@ class Journal:
         self, io: LogIO, options: JournalOptions, projections: Sequence[Projection],
         recovered: Recovered,
     ) -> None:  # fmt: skip
+        super().__init__(io, recovered.files, recovered.tables.index)
         self.report: RecoveryReport = recovered.report
         self.drop_guard: Callable[[int, int], bool] = lambda base, end: True
-        self._io = io
         self._options = options
         self._folds = [(one.bucket_of, one.apply) for one in projections]
-        self._files = recovered.files
-        self._index = recovered.tables.index
         self._lock = recovered.lock
         self._epoch = recovered.epoch
         self._read_only = recovered.report.read_only
@@ -95,7 +93,6 @@ class Journal:
         self._after_sync = False
         self._mark_at_ms: float | None = None
         self._appended = 0
-        self._damaged_reads: set[int] = set()
 
     @classmethod
     def open(
@@ -162,11 +159,6 @@ class Journal:
         return self._options.directory
 
     @property
-    def oldest(self) -> int:
-        """Lsn of the oldest record that is kept."""
-        return self._files.segments[0].base if self._files.segments else 0
-
-    @property
     def read_only(self) -> bool:
         """Damage waits for the operator; appends raise ReadOnlyLog."""
         return self._read_only
@@ -189,7 +181,7 @@ class Journal:
         """Figures as of now."""
         house, flush = self._housekeeping, self._flush
         syncs = max(flush.syncs, 1)
-        lost = len(self.report.lost) + len(house.damages) + len(self._damaged_reads)
+        lost = len(self.report.lost) + len(house.damages) + len(self.damaged_reads)
         return JournalStats(
             end=self._end, durable=self._durable, epoch=self._epoch,
             segments=len(self._files.segments),
@@ -317,7 +309,7 @@ class Journal:
             )
         if job is None and self._flush.due:
             self._job = self._flush.begin(self._end, self._appended, now)
-        self._after_sync = job is None
+        self._after_sync = job is None and self._job is not None
         return self._job
 
     def finish_job(self, job: Job, now: Now) -> None:
@@ -370,29 +362,3 @@ class Journal:
                 self._sync_now(now)
         self._files.close()
         self._io.close(self._lock)
-
-    # ------------------------------------------------------------------ reading
-
-    def spans(self, queue: int, offset: int, bytes_max: int, below_lsn: int) -> list[Span]:
-        return self._index.spans(queue, offset, bytes_max, below_lsn)
-
-    def read(self, spans: Sequence[Span]) -> list[bytes]:
-        """See `QueueLog.read`.
-
-        Raises:
-            DamagedRecord: the first of `spans` that is damaged; those before it can be read.
-        """
-        records, damaged = read_spans(self._io, self._files, spans)
-        for span in damaged:
-            self._damaged_reads.add(span.lsn)
-            queue = self._index.queue_at(span, self._files.segment_of(span.lsn).base)
-            raise DamagedRecord(queue, span.base_offset, span.count, span.lsn)
-        return records
-
-    def offset_at_time(self, queue: int, wall_ms: int, below_lsn: int) -> int | None:
-        return self._index.offset_at_time(queue, wall_ms, below_lsn)
-
-    def earliest(self, queue: int) -> int | None:
-        """Offset of the oldest message of `queue` that is still stored; None if none is. Retention
-        moves it; what lies below is gone."""
-        return self._index.earliest(queue)

@@ -16,7 +16,7 @@ def test_append_roll_and_seal_survive_a_power_cut_at_every_call() -> None:
     disk = SimDisk()
     io, model, crash = disk.io(), Model(), CrashStates(options())
     crash.watch(io, model)
-    model.work(io, options(), 24 * DEPTH)
+    model.work(io, options(), 36 * DEPTH)
     assert crash.tally.states > 2_000
     assert crash.tally.set_aside > 50, "torn tails were among them"
 
@@ -27,7 +27,7 @@ def test_retention_survives_a_power_cut_at_every_call() -> None:
     io, model = disk.io(), Model()
     crash = CrashStates(settings, pairs_max=4, every=2)
     crash.watch(io, model)
-    model.work(io, settings, 50 * DEPTH)
+    model.work(io, settings, 60 * DEPTH)
     assert crash.tally.states > 2_000
     assert model.dropped > 0, "segments were dropped"
 

@@ -1,0 +1,98 @@
+"""The dump: a log for people, as JSON lines, verified, and damages accepted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from shardmq.shards.dump import main
+from shardmq.shards.log.realio import RealLogIO
+from shardmq.shards.log.record import STATE
+from support.journals import Model, open_journal, options
+
+
+@pytest.fixture
+def worked(tmp_path: Path) -> tuple[Path, Model]:
+    model = Model()
+    model.work(RealLogIO(), options(str(tmp_path)), 20, close=True)
+    return tmp_path, model
+
+
+def _run(directory: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, [str(directory), *arguments], catch_exceptions=False)
+
+
+def _lines(directory: Path, *arguments: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in _run(directory, "--json", *arguments).output.splitlines()]
+
+
+def test_every_record_is_a_line(worked: tuple[Path, Model]) -> None:
+    directory, model = worked
+    lines = _lines(directory)
+    batches = [(one["lsn"], one["queue"]) for one in lines if one["kind"] == "batch"]
+    assert batches == [(one.lsn, one.queue) for one in model.records if one.kind == 1]
+    assert lines[0]["kind"] == "segment"
+    assert lines[0]["payload"] == [1, "test"]
+    assert {"mark", "snapshot", "state"} <= {str(one["kind"]) for one in lines}
+    text = _run(directory).output
+    assert len(text.splitlines()) == len(lines)
+    assert "queue 0  offsets [0, 1)" in text
+
+
+def test_what_is_shown_can_be_narrowed(worked: tuple[Path, Model]) -> None:
+    directory, model = worked
+    assert {one["queue"] for one in _lines(directory, "--queue", "2")} == {2}
+    start = model.records[-1].lsn
+    assert _lines(directory, "--from-lsn", str(start))[0]["lsn"] == start
+    assert len(_lines(directory, "--limit", "3")) == 3
+
+
+def test_a_sound_log_verifies(worked: tuple[Path, Model]) -> None:
+    directory, _ = worked
+    result = _run(directory, "--verify")
+    assert result.exit_code == 0
+    assert "damages  0" in result.output
+    (summary,) = _lines(directory, "--verify")
+    assert summary["damages"] == 0
+    assert summary["read_only"] is False
+
+
+def test_a_damage_is_shown_told_accepted_and_then_the_log_opens(worked: tuple[Path, Model]) -> None:
+    directory, model = worked
+    state = [one for one in model.records if one.kind == STATE][-1]
+    log = max(directory.glob("*.log"))
+    data = bytearray(log.read_bytes())
+    data[state.lsn - int(log.stem) + 66] ^= 1
+    log.write_bytes(bytes(data))
+    assert "DAMAGE" in _run(directory).output
+    assert any(one["kind"] == "damage" for one in _lines(directory))
+    verified = _run(directory, "--verify")
+    assert verified.exit_code == 1
+    assert "read-only until it is accepted" in verified.output
+    journal, _ = open_journal(RealLogIO(), options(str(directory)))
+    assert journal.read_only
+    journal.close(model.now())
+    accepted = _run(directory, "--accept-damage")
+    assert accepted.exit_code == 0
+    assert "accepted 1 damages" in accepted.output
+    journal, _ = open_journal(RealLogIO(), options(str(directory)))
+    assert not journal.read_only
+    journal.close(model.now())
+
+
+def test_looking_changes_nothing_and_needs_no_lock(worked: tuple[Path, Model]) -> None:
+    directory, model = worked
+    journal, _ = open_journal(RealLogIO(), options(str(directory)))
+    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    assert _run(directory, "--verify").exit_code == 0
+    assert before == {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    journal.close(model.now())
+
+
+def test_a_directory_without_a_log_is_told(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, [str(tmp_path)])
+    assert result.exit_code == 1
+    assert "no segments" in result.output
