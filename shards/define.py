@@ -2,7 +2,8 @@
 
 Owns how definitions become state records, and what a deleted topic takes with it. A definition that
 is known already costs no record, so the coordinator may send the full series whenever a link comes
-up; an older version than the known one is ignored.
+up; an older version than the known one is ignored. A catalogue that is older than the shard's own
+topics (lost, or restored from an old copy) is refused as a whole: it must not delete what it forgot.
 
 A deleted topic is one record, plus one for each bucket that has queues of it; the queues' numbers
 are never used again. The reply leaves when all of it is durable.
@@ -36,6 +37,10 @@ __all__ = ["Defining"]
 
 _log = logging.getLogger("shardmq.shard")
 _NUMBERS_END = 1 << 32
+_FOREIGN = (
+    "the coordinator's catalogue is older than this shard's topics: it was lost or restored from an"
+    " old copy; nothing is dropped, restore all of the data directory from one backup"
+)
 
 
 class Defining:
@@ -74,6 +79,9 @@ class Defining:
         if fault is not None:
             out.append(request.refuse(Code.BAD_REQUEST, fault))
             return
+        if self._is_foreign(header):
+            out.append(request.refuse(Code.INVALID_ARGUMENT, _FOREIGN))
+            return
         for definition in definitions:
             known = self._topics.get(definition.topic_id)
             if known is None or (known.version <= definition.version and known != definition):
@@ -89,6 +97,18 @@ class Defining:
             self._durability.hold(self._lsn, reply)
         else:
             out.append(reply)
+
+    def _is_foreign(self, header: Define) -> bool:
+        """True for a catalogue that never gave an id which this shard knows."""
+        if header.topic_id_max is None:
+            return False
+        known_max = max((known.topic_id for known in self._topics.all()), default=0)
+        if known_max <= header.topic_id_max:
+            return False
+        _log.critical(
+            _FOREIGN, extra=fields(topic_id=known_max, topic_id_max=header.topic_id_max)
+        )
+        return True
 
     def _define(self, definition: TopicDefinition, now: Now) -> None:
         self._append(TopicDefined(definition), definition.topic_id, now)

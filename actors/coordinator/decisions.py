@@ -122,8 +122,11 @@ class Decisions:
         """Whether the present state of a topic may leave the process."""
         return topic_id not in self._mark_of
 
-    def live_ids(self) -> list[int]:
-        """Ids of all topics that may exist: what was deleted a moment ago may come back."""
+    def live_ids(self) -> list[int] | None:
+        """Ids of all topics that may exist: what was deleted a moment ago may come back. None
+        while the journal is damaged: a topic may be missing here that does exist."""
+        if self._journal.refusal(0) is Refusal.READ_ONLY:
+            return None
         ids = {topic.topic_id for topic in self._catalogue.all()}
         return sorted(ids.union(self._mark_of))
 

@@ -92,14 +92,14 @@ class Publishing:
         catalogue: Catalogue,
         *,
         epoch: int,
-        live_ids: Callable[[], list[int]],
+        live_ids: Callable[[], list[int] | None],
         is_durable: Callable[[int], bool],
     ) -> None:
         """
         Args:
             epoch: the coordinator's, for envelopes.
             live_ids: ids of all topics that may exist: a deletion that is not durable has not
-                happened yet.
+                happened yet. None if that cannot be told, and nothing may be dropped.
             is_durable: whether the present state of a topic may leave the process.
         """
         self._catalogue = catalogue
@@ -187,7 +187,8 @@ class Publishing:
                 shard.out[_EXISTENCE] = FULL_SERIES_MARK
             shard.is_new = False
             shard.deleted = {}
-            return Define(live_topic_ids=self._live_ids())
+            topic_id_max = self._catalogue.next_topic_id - 1
+            return Define(live_topic_ids=self._live_ids(), topic_id_max=topic_id_max)
         taken: dict[int, int] = {}
         topics: list[TopicRoute] = []
         room = DEFINE_BYTES_MAX

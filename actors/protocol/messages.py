@@ -204,6 +204,9 @@ class Define(Header, kw_only=True):
     topics: list[TopicRoute] = []
     live_topic_ids: list[U32] | None = None
     """When given, a topic that is not named here is gone."""
+    topic_id_max: U32 | None = None
+    """The highest topic id that the catalogue has ever given. A shard that knows a higher one
+    refuses: the catalogue was lost, or is an old copy, and must not make it drop topics."""
 
 
 class DefineReply(Header, kw_only=True):

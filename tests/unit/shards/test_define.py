@@ -36,6 +36,17 @@ def test_a_known_definition_costs_no_record() -> None:
     assert shard.journal.end == end
 
 
+def test_a_catalogue_that_forgot_a_topic_does_not_delete_it() -> None:
+    shard = ShardUnderTest()
+    shard.define(topic("a", 1, (1,)), topic("b", 2, (2,)))
+    forgot = Define(live_topic_ids=[], topic_id_max=1)
+    assert shard.ask(Verb.DEFINE, forgot).code == Code.INVALID_ARGUMENT
+    assert shard.produce(2, batch()).code == Code.OK
+    deleted = Define(live_topic_ids=[], topic_id_max=2)
+    assert shard.ask(Verb.DEFINE, deleted).code == Code.OK
+    assert shard.produce(2, batch()).code == Code.STALE_ROUTE
+
+
 def test_an_older_version_is_ignored() -> None:
     shard = ShardUnderTest()
     shard.define(topic(numbers=(1, 2), version=3))
