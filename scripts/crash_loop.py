@@ -61,13 +61,22 @@ class BrokerProcess:
             "--listen", self.url, "--data", str(folder / "data"), "--shards", str(shards),
         ]  # fmt: skip
         self.components = ["router", "coordinator", *(f"shard-{n}" for n in range(shards))]
-        self._log = (folder / "serve.log").open("ab")
+        self._log_path = folder / "serve.log"
+        self._log = self._log_path.open("ab")
         self.start()
 
     def start(self) -> None:
+        """Starts it and waits until all of it serves: before that, the death of a process ends the
+        whole start, which is right and not what is tested here."""
+        logged_bytes = self._log_path.stat().st_size
         self._process = subprocess.Popen(
             self._command, stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL
         )
+        give_up = time.monotonic() + START_SECONDS
+        while b'"text": "serving"' not in self._log_path.read_bytes()[logged_bytes:]:
+            assert self.running(), f"serve does not start; see {self._log_path}"
+            assert time.monotonic() < give_up, f"serve is not ready; see {self._log_path}"
+            time.sleep(0.01)
 
     def running(self) -> bool:
         return self._process.poll() is None

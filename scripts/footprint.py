@@ -94,7 +94,7 @@ def log_end_bytes(url: str) -> int:
     with Admin(url) as admin:
         shards = {queue.shard for queue in admin.describe_topic("disk").queues}
         for shard in shards:
-            total += int(admin.stats(f"shard-{shard}")["end_lsn"])
+            total += int(admin.stats(f"shard-{shard}")["journal_end"])
     return total
 
 

@@ -32,6 +32,7 @@ _FRAME_BYTES = 256 * 1024
 """What full batches are like; lone sends are compared with frames of their own size."""
 _BATCH_OVERHEAD_BYTES = 64
 _WARM_UP_SENDS = 200
+_BUILT_BYTES_MAX = 64 * 1024 * 1024
 
 
 class BenchSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +50,8 @@ class BenchSettings(msgspec.Struct, frozen=True, kw_only=True):
     messages: int = 0
     seconds: float = 0.0
     mode: Mode = "batch"
+    batch: int = 100_000
+    """Messages of one call of `send_batch`; fewer if they are large."""
     ack: Ack = "synced"
     rate: float = 20_000.0
     raw_seconds: float = 2.0
@@ -224,7 +227,7 @@ def _producing(settings: BenchSettings, url: str, topic: str) -> Plan:
         role="produce", url=url, topic=topic, mode=settings.mode, ack=settings.ack,
         size=settings.size, messages=settings.messages, seconds=settings.seconds,
         warm_up=_WARM_UP_SENDS if settings.mode == "send" else 1,
-        batch=max(1, min(10_000, 16 * 1024 * 1024 // settings.size)),
+        batch=max(1, min(settings.batch, _BUILT_BYTES_MAX // settings.size)),
     )  # fmt: skip
 
 

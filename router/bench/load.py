@@ -36,6 +36,9 @@ _POLL_SECONDS = 0.25
 _POLL_MESSAGES = 10_000
 _PROGRESS_NS = 250_000_000
 _SEND_CHUNK = 100
+_ASYNC_CHUNK = 10_000
+_FUTURES_MAX = 3_000_000
+"""48 bytes each; a longer run looks at them in between, inside its time."""
 
 
 def bodies_of(size: int, count: int) -> list[bytes]:
@@ -60,6 +63,11 @@ class _Meter:
         self._end_ns = self.start_ns + round(plan.seconds * 1e9) if plan.seconds else 0
         self._told_ns = self.start_ns
         self._progressed = progressed
+        self._stop_ns = 0
+
+    def stop(self) -> None:
+        """The measured time ends here, not with `done`."""
+        self._stop_ns = time.monotonic_ns()
 
     def more(self, ahead: int = 0) -> bool:
         """Whether to go on, with `ahead` messages handed over and not yet counted."""
@@ -82,7 +90,7 @@ class _Meter:
         return min(chunk, self._messages - self.count - self.failed - ahead)
 
     def done(self, size: int, samples_ns: Any = ()) -> Done:
-        seconds = (time.monotonic_ns() - self.start_ns) / 1e9
+        seconds = ((self._stop_ns or time.monotonic_ns()) - self.start_ns) / 1e9
         return Done(
             count=self.count,
             bytes=self.count * size,
@@ -140,17 +148,19 @@ class Produce:
                         meter.count += 1
 
     def _asynchronous(self, meter: _Meter) -> None:
-        """One call a message; a chunk's outcomes are read while the next one is on its way."""
+        """One call a message. The time ends once the fate of each is known, then it is read."""
         send_async, messages = self._producer.send_async, self._messages
-        before: list[Any] = []
-        while meter.more(len(before)):
-            futures = [
-                send_async(one) for one in messages[: meter.rest(len(messages), len(before))]
-            ]
-            _settle(before, meter)
-            before = futures
+        futures: list[Any] = []
+        while meter.more(len(futures)):
+            for message in messages[: meter.rest(_ASYNC_CHUNK, len(futures))]:
+                futures.append(send_async(message))
+            if len(futures) > _FUTURES_MAX:
+                self._producer.flush()
+                _settle(futures, meter)
+                futures.clear()
         self._producer.flush()
-        _settle(before, meter)
+        meter.stop()
+        _settle(futures, meter)
 
     def _lone(self, meter: _Meter) -> array[int]:
         """One at a time, each waited for: the round trip is the sample."""

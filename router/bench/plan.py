@@ -43,7 +43,7 @@ class Plan(_Line, frozen=True, kw_only=True, tag="plan"):
     seconds: float = 0.0
     rate: float = 0.0
     """Messages a second that `send_timed` intends."""
-    batch: int = 10_000
+    batch: int = 100_000
     """Messages that are built once and re-used; `send_batch` takes all of them in a call."""
     warm_up: int = 0
     """First so many messages are sent but not measured."""

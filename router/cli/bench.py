@@ -39,6 +39,10 @@ _OPTIONS = (
     click.option("--raw/--no-raw", default=True, show_default=True,
                  help="Also measure bare sockets and bare writev, and give ratios."),
 )  # fmt: skip
+_BATCH = click.option(
+    "--batch", type=COUNT, default="100k", show_default=True, metavar="COUNT",
+    help="Messages that one call of send_batch takes; the client makes batches of 256 KiB of them.",
+)  # fmt: skip
 _MODE = click.option(
     "--mode", type=click.Choice(["batch", "async", "send"]), default="batch", show_default=True,
     help="send_batch with many, send_async with one message a call, or lone sends.",
@@ -72,6 +76,7 @@ def command() -> None:
 @command.command("produce")
 @_options
 @_MODE
+@_BATCH
 def produce(**options: Any) -> None:
     """One producer process, as fast as it can.
 
@@ -100,6 +105,7 @@ def consume(**options: Any) -> None:
 @command.command("both")
 @_options
 @_MODE
+@_BATCH
 def both(**options: Any) -> None:
     """A producer and a consumer process at once.
 
