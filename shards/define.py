@@ -3,7 +3,8 @@
 Owns how definitions become state records, and what a deleted topic takes with it. A definition that
 is known already costs no record, so the coordinator may send the full series whenever a link comes
 up; an older version than the known one is ignored. A catalogue that is older than the shard's own
-topics (lost, or restored from an old copy) is refused as a whole: it must not delete what it forgot.
+topics (lost, or restored from an old copy) is refused as a whole: it must not delete what it has
+forgotten.
 
 A deleted topic is one record, plus one for each bucket that has queues of it; the queues' numbers
 are never used again. The reply leaves when all of it is durable.
