@@ -4,8 +4,8 @@
     scripts/crash_loop.py --kills 20 --seed 1          what CI runs
     scripts/crash_loop.py --kills 500 --seed 7 --ledger ledger.jsonl
 
-Owns the loop: broker, clients, kills, rounds, summary. What must hold is in support.checkers, what
-clients wrote down in support.crash_record, how long a recovery took in support.recovery.
+Owns the loop: kills, rounds, summary. Below tests/support: crash_processes has the broker and its
+clients, checkers what must hold, crash_record what clients wrote down, recovery how long it took.
 
 A round has one topic and up to 25 kills; at its end producers stop, everything is read once more
 from the start, and the whole history is checked. Producers send with both `synced` and `written`:
@@ -20,8 +20,6 @@ import json
 import os
 import random
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,123 +28,20 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # the checkers are shared with the tests
 
 if TYPE_CHECKING:
     from shardmq.client import Admin
     from support.checkers import Read, Violation
+    from support.crash_processes import Client
     from support.crash_record import Counts, Record
     from support.recovery import Answer, Kill
 
 ROUND_KILLS = 25
-START_SECONDS = 30.0
-DRAIN_SECONDS = 45.0
 ASK_SECONDS = 0.2
 QUEUES = 8
 SHOWN_MAX = 20
-
-
-class BrokerProcess:
-    """`shardmq serve` in a process of its own, on one port for all its lives."""
-
-    def __init__(self, folder: Path, shards: int) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.url = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-        self._command = [
-            sys.executable, "-m", "shardmq.router.cli", "serve", "--log-format", "json",
-            "--listen", self.url, "--data", str(folder / "data"), "--shards", str(shards),
-        ]  # fmt: skip
-        self.components = ["router", "coordinator", *(f"shard-{n}" for n in range(shards))]
-        self._log_path = folder / "serve.log"
-        self._log = self._log_path.open("ab")
-        self.start()
-
-    def start(self) -> None:
-        """Starts it and waits until all of it serves: before that, the death of a process ends the
-        whole start, which is right and not what is tested here."""
-        logged_bytes = self._log_path.stat().st_size
-        self._process = subprocess.Popen(
-            self._command, stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL
-        )
-        give_up = time.monotonic() + START_SECONDS
-        while b'"text": "serving"' not in self._log_path.read_bytes()[logged_bytes:]:
-            assert self.running(), f"serve does not start; see {self._log_path}"
-            assert time.monotonic() < give_up, f"serve is not ready; see {self._log_path}"
-            time.sleep(0.01)
-
-    def running(self) -> bool:
-        return self._process.poll() is None
-
-    def kill(self, component: str) -> int | None:
-        """Sends SIGKILL; the time of it, or None if that process is not there right now."""
-        if component == "all":
-            victims = psutil.Process(self._process.pid).children(recursive=True)
-            self._process.kill()
-        else:
-            victims = self._named(component)
-        at_ns = time.monotonic_ns()
-        for victim in victims:
-            try:
-                victim.kill()
-            except psutil.NoSuchProcess:
-                continue  # the death of its parent was quicker
-        if component == "all":
-            self._process.wait()
-        return at_ns if victims else None
-
-    def _named(self, component: str) -> list[psutil.Process]:
-        """Processes of a component; of several routers one will do."""
-        from shardmq.router.bench.watch import role_of
-
-        found = []
-        for child in psutil.Process(self._process.pid).children(recursive=True):
-            try:
-                name = role_of(child.cmdline())
-            except psutil.Error:
-                continue  # it ended while we looked
-            if name == component or name.startswith(component + "-"):
-                found.append(child)
-        return found[:1]
-
-    def stop(self) -> int:
-        """Stops it in order; its exit status."""
-        self._process.terminate()
-        try:
-            return self._process.wait(timeout=30)
-        finally:
-            self._process.kill()
-            self._log.close()
-
-
-class Client:
-    """One worker process and the file it writes."""
-
-    def __init__(
-        self, role: str, name: str, folder: Path, url: str, topic: str, **more: str
-    ) -> None:
-        self.name = name
-        self.role = role
-        self.more = more
-        self.notes = folder / f"{name}.notes"
-        options = [text for key, value in more.items() for text in (f"--{key}", value)]
-        command = [sys.executable, str(ROOT / "scripts/crash_worker.py"), role]
-        command += ["--url", url, "--topic", topic, "--name", name, "--notes", str(self.notes)]
-        self.process = subprocess.Popen(command + options)
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-
-    def wait(self) -> None:
-        try:
-            self.process.wait(timeout=DRAIN_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
 
 
 class Round:
@@ -169,6 +64,7 @@ class Round:
             TimeoutError: the broker does not come back, or a client does not end.
         """
         from shardmq.client import Admin
+        from support.crash_processes import START_SECONDS
 
         with Admin(self.loop.broker.url, timeout=START_SECONDS) as admin:
             admin.create_topic(self.topic, queues=QUEUES)
@@ -190,6 +86,8 @@ class Round:
                     client.process.wait()
 
     def _client(self, role: str, **more: str) -> Client:
+        from support.crash_processes import Client
+
         self._lives += 1
         name = f"{role}-{self._number}-{self._lives}"
         return Client(role, name, self.folder, self.loop.broker.url, self.topic, **more)
@@ -227,6 +125,7 @@ class Round:
         """
         from shardmq.client import Admin
         from shardmq.client.errors import ShardMQError
+        from support.crash_processes import START_SECONDS
         from support.recovery import Answer
 
         give_up = time.monotonic() + START_SECONDS
@@ -273,6 +172,7 @@ class Round:
     def _read_all(self, admin: Admin) -> list[Read]:
         """Every message from the start to what is the end once all producers have stopped."""
         from shardmq.client import PullConsumer
+        from support.crash_processes import DRAIN_SECONDS
         from support.crash_record import read_of
 
         wanted = sum(q.latest - q.earliest for q in admin.describe_topic(self.topic).queues)
@@ -291,6 +191,8 @@ class CrashLoop:
     """All rounds, and what came of them."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
+        from support.crash_processes import BrokerProcess
+
         self.arguments = arguments
         self.chance = random.Random(arguments.seed)
         self.folder = Path(tempfile.mkdtemp(prefix="shardmq-crash-", dir=arguments.directory))

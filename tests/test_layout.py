@@ -49,6 +49,7 @@ WITHOUT_UNIT_TEST: dict[str, str] = {
     "router/cli/send.py": "tests/e2e/test_cli_messages.py",
     "router/cli/topic.py": "tests/e2e/test_cli_topic.py",
     "router/demo/replay.py": "tests/e2e/test_cli_demo.py",
+    "router/demo/sender.py": "tests/e2e/test_cli_demo.py",
 }
 
 

@@ -49,7 +49,8 @@ def command(count: int | None, shards: int, directory: str | None, form: Form) -
     from ..broker import Broker
     from ..demo.flights import FLIGHTS_IN_FILE, packaged_flights
     from ..demo.proof import prove
-    from ..demo.replay import TOPIC, replay
+    from ..demo.replay import ReplayError, replay
+    from ..demo.sender import TOPIC
 
     note(f"reading {min(count or FLIGHTS_IN_FILE, FLIGHTS_IN_FILE):,} flights of 2013 ...")
     flights = list(packaged_flights(count or FLIGHTS_IN_FILE))
@@ -59,8 +60,11 @@ def command(count: int | None, shards: int, directory: str | None, form: Form) -
     ):
         note(f"broker with {shards} shards listens on {broker.url}")
         _create_topic(broker.url, TOPIC)
-        with _Bars(len(flights)) as bars:
-            took, arrived = replay(broker.url, flights, bars.progressed)
+        try:
+            with _Bars(len(flights)) as bars:
+                took, arrived = replay(broker.url, flights, bars.progressed)
+        except ReplayError as error:
+            raise CliError("REPLAY_FAILED", str(error)) from None
     note("comparing with the file ...")
     statements = prove(flights, arrived)
     if form == "table":
@@ -122,19 +126,21 @@ def _print(took: Replay, statements: list[Statement]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    rate = took.bytes / took.flights
-    table = Table(box=box.SIMPLE_HEAD, title=f"{took.flights:,} flights, every send synced to disk")
-    for name in ("", "rate", "p50", "p99", "p99.9"):
-        table.add_column(name, justify="left" if not name else "right")
+    each = took.bytes / took.flights
     sent, received = took.sent_per_second, took.received_per_second
-    table.add_row("send, in batches", f"{count_text(sent)}/s, {bytes_text(sent * rate)}/s")
+    table = Table(box=box.SIMPLE_HEAD, title=f"{took.flights:,} flights, every send synced to disk")
+    for name in ("", "rate", "bodies", "p50", "p99", "p99.9"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    none = ["-"] * 3
+    table.add_row("send in batches", f"{count_text(sent)}/s", f"{bytes_text(sent * each)}/s", *none)
     table.add_row(
-        "consume, meanwhile",
-        f"{count_text(received)}/s, {bytes_text(received * rate)}/s",
+        "  to the consumer",
+        f"{count_text(received)}/s",
+        f"{bytes_text(received * each)}/s",
         *_latency(took.batch_to_consumer),
     )
-    table.add_row("send, one at a time", f"{took.lone:,} flights", *_latency(took.lone_send))
-    table.add_row("send to consumer, one at a time", "", *_latency(took.lone_to_consumer))
+    table.add_row(f"send {took.lone:,} singly", "-", "-", *_latency(took.lone_send))
+    table.add_row("  to the consumer", "-", "-", *_latency(took.lone_to_consumer))
     console = Console(highlight=False)
     console.print(table)
     for statement in statements:

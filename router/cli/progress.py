@@ -30,7 +30,7 @@ class Rates:
             from rich.console import Console
             from rich.live import Live
 
-            console = Console(file=self._stream)
+            console = Console(file=self._stream, highlight=False)
             self._live = Live("", console=console, refresh_per_second=8, transient=True)
             self._live.start()
         return self

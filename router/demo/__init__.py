@@ -2,6 +2,7 @@
 
 flights.py  the file's rows as messages, pure
 proof.py    what must be true of the messages that came back, pure
-replay.py   sends and consumes them
+sender.py   a process that sends them
+replay.py   starts it and consumes them
 static/     flights-2013.csv.xz: 336,776 departures from New York in 2013 (CC0)
 """

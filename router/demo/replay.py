@@ -1,39 +1,45 @@
-"""The replay: flights in, flights out, at the same time, on the public client library.
+"""The replay: flights in through one process, flights out in this one, at the same time.
 
-Owns the two halves and their clocks. Must not print, and must not judge: proof.py does.
-
-Most flights go as fast as they can, in batches; the last ones one at a time with a pause between,
-as a lone sender would. So rates come from the first part and latencies of a single message from
-the second. A message's way is measured from the call that took it until the consumer has it.
+Owns the receiving half and what both took. Must not print, and must not judge: proof.py does.
+A message's way is measured from the call that took it in the sender's process to the moment this
+one has it; on one machine both read the same monotonic clock.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from shardmq.client import Message, Producer, PullConsumer
+from shardmq.client import PullConsumer
 
 from ..bench.figures import LatencyFigures, latency_figures
 from .flights import Flight
 from .proof import Arrived
+from .sender import TOPIC, Said
 
-__all__ = ["TOPIC", "Replay", "replay"]
+__all__ = ["Replay", "ReplayError", "replay"]
 
-TOPIC = "flights"
-_CHUNK = 4_000
 _LONE_MAX = 2_000
-_LONE_PAUSE_SECONDS = 0.001
 _POLL_SECONDS = 0.25
+_POLL_MESSAGES = 4_000
 _PATIENCE_SECONDS = 20.0
 
 Progressed = Callable[[str, int], None]
 """("sent" or "received", how many in all)"""
+
+
+class ReplayError(RuntimeError):
+    """The sender ended before its time; standard error has its reason."""
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,141 +66,133 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
         return _per_second(self.flights - self.lone, self.receive_seconds)
 
 
-def replay(
-    url: str, flights: Sequence[Flight], progressed: Progressed
-) -> tuple[Replay, list[Arrived]]:
-    """Sends all flights and consumes them back.
-
-    Raises:
-        ShardMQError: the broker refused something.
-    """
-    lone = min(_LONE_MAX, len(flights) // 10)
-    sender = _Sender(url, flights, len(flights) - lone, progressed)
-    receiver = _Receiver(url, len(flights), sender.left_ns, flights, progressed)
-    with receiver:
-        sender.run()
-    batched = len(flights) - lone
-    reached_ns = (receiver.reached_ns[:batched] or [sender.start_ns])[-1]
-    took = Replay(
-        flights=len(flights),
-        bytes=sum(len(flight.row) for flight in flights),
-        lone=lone,
-        send_seconds=sender.batches_seconds,
-        receive_seconds=(reached_ns - sender.start_ns) / 1e9,
-        batch_to_consumer=latency_figures(receiver.ways_ns[:batched]),
-        lone_send=latency_figures(sender.lone_ns),
-        lone_to_consumer=latency_figures(receiver.ways_ns[batched:]),
-    )
-    return took, receiver.arrived
-
-
 def _per_second(count: int, seconds: float) -> float:
     return count / seconds if seconds else 0.0
 
 
-def _message(flight: Flight) -> Message:
-    return Message(
-        TOPIC,
-        flight.row,
-        tag=flight.carrier,
-        keys=flight.keys,
-        properties=flight.properties,
-        ordering_key=flight.tail_number,
+def replay(
+    url: str, flights: Sequence[Flight], progressed: Progressed
+) -> tuple[Replay, list[Arrived]]:
+    """Sends all flights of the file (as many as `flights` has) and consumes them back.
+
+    Raises:
+        ShardMQError: the broker refused to let us read.
+        ReplayError: the sender failed.
+    """
+    lone = min(_LONE_MAX, len(flights) // 10)
+    with _sender(url, len(flights), lone, progressed) as sender:
+        receiver = _Receiver(flights, progressed)
+        receiver.run(url, sender.is_over)
+        sent, left_ns, lone_ns = sender.result()
+    return _took(flights, sent, receiver, left_ns, lone_ns), receiver.arrived
+
+
+def _took(
+    flights: Sequence[Flight],
+    sent: Said,
+    receiver: _Receiver,
+    left_ns: array[int],
+    lone_ns: array[int],
+) -> Replay:
+    batched = len(flights) - len(lone_ns)
+    there_ns = receiver.there_ns
+    ways_ns = [there - left if there else 0 for there, left in zip(there_ns, left_ns, strict=True)]
+    reached_ns = max(there_ns[:batched], default=sent.start_ns)
+    return Replay(
+        flights=len(flights),
+        bytes=sum(len(flight.row) for flight in flights),
+        lone=len(lone_ns),
+        send_seconds=sent.batches_ns / 1e9,
+        receive_seconds=(reached_ns - sent.start_ns) / 1e9,
+        batch_to_consumer=latency_figures(ways_ns[:batched]),
+        lone_send=latency_figures(lone_ns),
+        lone_to_consumer=latency_figures(ways_ns[batched:]),
     )
 
 
 class _Sender:
-    """The producing half."""
+    """The other process, as seen from here."""
 
-    def __init__(
-        self, url: str, flights: Sequence[Flight], batched: int, progressed: Progressed
-    ) -> None:
-        self._url = url
-        self._flights = flights
-        self._batched = batched
-        self._progressed = progressed
-        self.left_ns = array("q", bytes(8 * len(flights)))
-        """When each flight was handed to the client library."""
-        self.lone_ns = array("q")
-        self.start_ns = 0
-        self.batches_seconds = 0.0
+    def __init__(self, process: subprocess.Popen[bytes], times: Path, count: int) -> None:
+        self._process = process
+        self._times = times
+        self._count = count
+        self._last = Said()
 
-    def run(self) -> None:
-        clock = time.monotonic_ns
-        with Producer(self._url) as producer:
-            self.start_ns = clock()
-            for start in range(0, self._batched, _CHUNK):
-                end = min(start + _CHUNK, self._batched)
-                messages = [_message(flight) for flight in self._flights[start:end]]
-                self.left_ns[start:end] = array("q", [clock()]) * (end - start)
-                producer.send_batch(messages)
-                self._progressed("sent", end)
-            self.batches_seconds = (clock() - self.start_ns) / 1e9
-            for index in range(self._batched, len(self._flights)):
-                message = _message(self._flights[index])
-                self.left_ns[index] = sent_ns = clock()
-                producer.send(message)
-                self.lone_ns.append(clock() - sent_ns)
-                self._progressed("sent", index + 1)
-                time.sleep(_LONE_PAUSE_SECONDS)
+    def follow(self, progressed: Progressed) -> None:
+        """Reads what it says until it ends."""
+        assert self._process.stdout is not None, "it was made with a pipe"
+        for line in self._process.stdout:
+            self._last = msgspec.json.decode(line, type=Said)
+            progressed("sent", self._last.sent)
+
+    def is_over(self) -> bool:
+        return self._process.poll() is not None
+
+    def result(self) -> tuple[Said, array[int], array[int]]:
+        """Its last word, the time at which each flight left, the round trips of the lone ones."""
+        if self._process.wait() != 0:
+            raise ReplayError("the sender failed; its reason is above")
+        times = array("q", self._times.read_bytes())
+        return self._last, times[: self._count], times[self._count :]
+
+
+@contextmanager
+def _sender(url: str, count: int, lone: int, progressed: Progressed) -> Iterator[_Sender]:
+    """Starts the sender, lets it go once it is ready, and ends it in any case."""
+    with tempfile.TemporaryDirectory(prefix="shardmq-demo-") as folder:
+        times = Path(folder) / "times"
+        words = [url, str(count), str(lone), str(times)]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "shardmq.router.demo.sender", *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdin is not None, "it was made with pipes"
+        assert process.stdout is not None, "it was made with pipes"
+        try:
+            if not process.stdout.readline():
+                raise ReplayError("the sender does not start; its reason is above")
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
+            sender = _Sender(process, times, count)
+            reader = threading.Thread(target=sender.follow, args=(progressed,), daemon=True)
+            reader.start()
+            yield sender
+            reader.join()
+        finally:
+            process.kill()
+            process.wait()
+            process.stdin.close()
+            process.stdout.close()
 
 
 class _Receiver:
-    """The consuming half, in a thread of its own; leaving the context waits for its end."""
+    """The consuming half."""
 
-    def __init__(
-        self,
-        url: str,
-        count: int,
-        left_ns: array[int],
-        flights: Sequence[Flight],
-        progressed: Progressed,
-    ) -> None:
-        self._url = url
-        self._count = count
-        self._left_ns = left_ns
+    def __init__(self, flights: Sequence[Flight], progressed: Progressed) -> None:
         self._flights = flights
         self._index = {flight.row: index for index, flight in enumerate(flights)}
         self._progressed = progressed
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
-        self._stop = threading.Event()
         self.arrived: list[Arrived] = []
-        self.ways_ns = array("q", bytes(8 * count))
-        """By position in the file: how long each flight took to the consumer."""
-        self.reached_ns = array("q")
-        """By order of arrival: when so many had come."""
+        self.there_ns = array("q", bytes(8 * len(flights)))
+        """By position in the file: when each flight was here; 0 if it is missing."""
 
-    def __enter__(self) -> _Receiver:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: Any, _error: object, _traceback: object) -> None:
-        if kind is not None:
-            self._stop.set()
-        self._thread.join()
-        if kind is None and self._failure is not None:
-            raise self._failure
-
-    def _run(self) -> None:
-        try:
-            self._receive()
-        except Exception as error:
-            self._failure = error  # raised where the context is left
-
-    def _receive(self) -> None:
+    def run(self, url: str, is_over: Callable[[], bool]) -> None:
+        """Consumes until all are here, or until nothing came for long after the sender's end."""
         quiet_since = time.monotonic()
-        with PullConsumer(self._url, start_from="earliest") as consumer:
+        with PullConsumer(url, start_from="earliest") as consumer:
             consumer.assign(TOPIC)
-            while len(self.arrived) < self._count and not self._stop.is_set():
-                messages = consumer.poll(timeout=_POLL_SECONDS, max_messages=_CHUNK)
-                if messages:
+            while len(self.arrived) < len(self._flights):
+                messages = consumer.poll(timeout=_POLL_SECONDS, max_messages=_POLL_MESSAGES)
+                if messages or not is_over():
                     quiet_since = time.monotonic()
-                    for message in messages:
-                        self._take(message)
-                    self._progressed("received", len(self.arrived))
                 elif time.monotonic() - quiet_since > _PATIENCE_SECONDS:
                     return  # the proof says what is missing
+                for message in messages:
+                    self._take(message)
+                if messages:
+                    self._progressed("received", len(self.arrived))
 
     def _take(self, message: Any) -> None:
         now_ns = time.monotonic_ns()
@@ -204,8 +202,7 @@ class _Receiver:
         )
         index = self._index.get(row)
         if index is not None:
-            self.ways_ns[index] = now_ns - self._left_ns[index]
+            self.there_ns[index] = now_ns
             if flight == self._flights[index]:
                 flight = self._flights[index]  # one object for both: half the memory
         self.arrived.append(Arrived(flight, message.queue_id, message.offset))
-        self.reached_ns.append(now_ns)

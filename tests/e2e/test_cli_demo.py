@@ -24,4 +24,4 @@ def test_people_get_a_table_and_each_statement() -> None:
     shown = finished.stdout.decode()
     assert shown.count("holds") == 6
     assert "BROKEN" not in shown
-    assert "one at a time" in shown
+    assert "singly" in shown

@@ -75,7 +75,11 @@ def output_on_terminal(words: list[str], until: str, cwd: Path) -> tuple[str, in
             if select.select([leader], [], [], 0.1)[0]:
                 shown += os.read(leader, 65_536)
         process.send_signal(signal.SIGINT)
-        return shown.decode(), process.wait(timeout=START_SECONDS)
+        while process.poll() is None and time.monotonic() < give_up:
+            if select.select([leader], [], [], 0.1)[0]:
+                shown += os.read(leader, 65_536)  # a full terminal would stop its writers
+        assert process.poll() is not None, f"Ctrl-C does not end it: {shown.decode()}"
+        return shown.decode(), process.returncode
     finally:
         process.kill()
         process.wait()
