@@ -66,7 +66,7 @@ assert BATCH_HEADER_BYTES == 64, "docs/format.md draws it so"
 
 FLAG_COPIES = 1
 """Single messages copied by a shard: each keeps its first id, offsets may have gaps."""
-_CODEC_MAX = max(Compression)
+_CODEC_MAX = int(max(Compression))
 
 _T = TypeVar("_T")
 
