@@ -116,8 +116,8 @@ class Housekeeping:
             self.space.next_refused = job.disk_full
             if job.disk_full:
                 self._prepare_at_ms = now.mono_ms + RETRY_MS
-            elif not self._files.prepared_bytes:
-                self._files.prepared_bytes = job.size
+            else:
+                self._files.take_prepared(job.path, job.size)
         elif isinstance(job, SealJob):
             if job.disk_full:
                 self._seal_at_ms = now.mono_ms + RETRY_MS

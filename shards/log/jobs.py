@@ -47,20 +47,20 @@ class PrepareJob:
 
     def __init__(self, io: LogIO, path: str, size: int) -> None:
         self._io = io
-        self._path = path
+        self.path = path
         self.size = size
         self.disk_full = False
 
     def run(self) -> None:
         try:
-            file = self._io.open(self._path, create=True)
+            file = self._io.open(self.path, create=True)
             try:
                 self._io.truncate(file, 0)
                 self._io.fallocate(file, self.size)
                 self._io.fdatasync(file)
             except OSError as error:
                 self.disk_full = is_disk_full(error)
-                self._io.unlink(self._path)
+                self._io.unlink(self.path)
                 if not self.disk_full:
                     raise
             finally:

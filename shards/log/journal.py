@@ -127,6 +127,7 @@ class Journal(Batches):
             for queue, floor in sorted(recovered.floors.items()):
                 self._fold(self._append(FLOOR, queue, floor, 0, 0, b"\xa9set aside", now))
             self._append(MARK, 0, 0, 0, 0, b"", now)
+            self._flush.rolled()  # a roll of the process before us may not be durable yet
             self._sync_now(now)
             setaside.settle(self._io, self._options.directory, recovered.pending)
         except OSError as error:

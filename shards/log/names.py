@@ -4,7 +4,8 @@ Owns the mapping between names and numbers; touches no file.
 
     00000000000000000000.log    a segment, named by the lsn of its first byte
     00000000000000000000.idx    the queue index of a sealed segment
-    next.tmp                    the next segment, preallocated and not yet in use
+    next.tmp                    the next segment, preallocated beside the loop and not yet in use
+    next-at-once.tmp            the same, where the loop could not wait
     LOCK                        who holds the directory
     accepted.json               damages whose loss the operator has accepted
     set-aside/<lsn>-<epoch>.log.pending, then .log   bytes that recovery took out of the log
@@ -13,12 +14,13 @@ Owns the mapping between names and numbers; touches no file.
 from __future__ import annotations
 
 __all__ = [
-    "ACCEPTED", "DRAFT_SUFFIX", "INDEX_SUFFIX", "LOCK", "LOG_SUFFIX", "NEXT", "SET_ASIDE",
-    "base_of", "epoch_of", "index_name", "log_name", "path_of", "set_aside_name",
+    "ACCEPTED", "DRAFT_SUFFIX", "INDEX_SUFFIX", "LOCK", "LOG_SUFFIX", "NEXT", "NEXT_AT_ONCE",
+    "SET_ASIDE", "base_of", "epoch_of", "index_name", "log_name", "path_of", "set_aside_name",
 ]  # fmt: skip
 
 LOCK = "LOCK"
 NEXT = "next.tmp"
+NEXT_AT_ONCE = "next-at-once.tmp"
 ACCEPTED = "accepted.json"
 SET_ASIDE = "set-aside"
 

@@ -3,7 +3,7 @@
 Owns which segments there are, the active one among them, and how the next one comes to be. Knows
 no record: it deals in lsns and bytes.
 
-The next segment is prepared ahead of time as `next.tmp`: created, given real blocks, synced. So a
+The next segment is prepared ahead of time as a draft: created, given real blocks, synced. So a
 roll is one rename. The rename is durable only after the directory has been synced, which the next
 sync does before anything behind the roll counts as durable. A full disk is met while preparing,
 long before anything was promised, and never by a write: blocks are there before bytes are.
@@ -52,6 +52,7 @@ class SegmentFiles:
         """Bases whose descriptors must stay open: they hold bytes that are not synced."""
         self.prepared_bytes = 0
         """Size of the prepared next segment, 0 if there is none."""
+        self._prepared_path = ""
         self.active_bytes = 0
         """Allocated size of the active segment."""
 
@@ -67,7 +68,16 @@ class SegmentFiles:
 
     @property
     def next_path(self) -> str:
+        """Where a job may prepare a segment. Not where `allocate_next` does: the loop may have to
+        roll while the job is still at it."""
         return names.path_of(self._directory, names.NEXT)
+
+    def take_prepared(self, path: str, size: int) -> None:
+        """A job has made the file `path`; it is dropped if the loop has made one meanwhile."""
+        if self.prepared_bytes:
+            self._io.unlink(path)
+        else:
+            self._prepared_path, self.prepared_bytes = path, size
 
     def file(self, base: int) -> int:
         """An open descriptor of the segment `base`. It may be closed by the next call for another
@@ -95,20 +105,21 @@ class SegmentFiles:
         return self.segments[low]
 
     def allocate_next(self, bytes_wanted: int) -> None:
-        """Create `next.tmp` with so many bytes of real blocks, unless it is there already.
+        """Have a next segment with so many bytes of real blocks, here and now.
 
         Raises:
             OSError: no room; nothing is left behind.
         """
         if self.prepared_bytes >= bytes_wanted:
             return
+        if not self.prepared_bytes:
+            self._prepared_path = names.path_of(self._directory, names.NEXT_AT_ONCE)
         self.prepared_bytes = 0
-        file = self._io.open(self.next_path, create=True)
+        file = self._io.open(self._prepared_path, create=True)
         try:
-            self._io.truncate(file, 0)
             self._io.fallocate(file, bytes_wanted)
         except OSError:
-            self._io.unlink(self.next_path)
+            self._io.unlink(self._prepared_path)
             raise
         finally:
             self._io.close(file)
@@ -127,7 +138,7 @@ class SegmentFiles:
             if not is_disk_full(error) or self.prepared_bytes:
                 raise
             self.allocate_next(max(self._reserve_bytes, least_bytes))
-        self._io.rename(self.next_path, self.path(base))
+        self._io.rename(self._prepared_path, self.path(base))
         self.active_bytes, self.prepared_bytes = self.prepared_bytes, 0
         self.segments.append(Segment(base, base, stored_at_ms))
         self.file(base)

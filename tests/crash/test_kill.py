@@ -134,7 +134,7 @@ def test_a_refused_next_segment_is_no_error(name: str) -> None:
     refused = 0
 
     def full(call: Call) -> None:
-        if call.name == name and call.path.endswith("next.tmp"):
+        if call.name == name and call.path.endswith(".tmp"):
             raise _no_room(call)
 
     io.before = full

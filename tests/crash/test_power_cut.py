@@ -5,10 +5,14 @@ Owns the workloads that are cut: append, roll, seal, retention, recovery, recove
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
+
 import pytest
 
+from shardmq.shards.log.errors import FatalLogError
 from support.crashes import DEPTH, CrashStates
-from support.disk import Call, SimDisk, SimIO
+from support.disk import Call, SimDisk, SimIO, disk_error
 from support.journals import Model, open_journal, options, run_jobs
 
 
@@ -56,6 +60,44 @@ def test_a_recovery_cut_short_again_and_again_comes_to_the_same() -> None:
     for after in list(crash.states(disk))[:: max(1, 8 // DEPTH)]:
         crash.recover(after, model.copy(), nested=100)  # of these crash states, one in ten nests
     assert crash.tally.states > 1_000
+
+
+def test_after_a_kill_what_is_kept_is_synced_before_it_counts() -> None:
+    for rounds in (4, 8, 12, 16, 20):
+        disk, model = SimDisk(), Model()
+        model.work(disk.io(), options(), rounds)
+        disk.kill()
+        io, crash = disk.io(), CrashStates(options(), pairs_max=4)
+        crash.watch(io, model)
+        model.work(io, options(), 2)
+        assert crash.tally.states > 50
+
+
+def test_after_a_failed_sync_pages_that_are_called_clean_are_written_again() -> None:
+    for number in range(2, 30):
+        disk, model = SimDisk(), Model()
+        io = disk.io()
+        io.before = _failing_sync(disk, number)
+        with pytest.raises(FatalLogError):
+            model.work(io, options(), 40)
+        disk.kill()
+        io = disk.io()
+        journal, ledger = open_journal(io, options(), model.now())
+        model.opened(io, journal, ledger)
+        CrashStates(options()).recover(disk.power_cut(keep=[]), model.copy(), 0)
+
+
+def _failing_sync(disk: SimDisk, number: int) -> Callable[[Call], None]:
+    left = number
+
+    def before(call: Call) -> None:
+        nonlocal left
+        left -= call.name == "fdatasync"
+        if left == 0:
+            disk.fail_sync(call.path)
+            raise disk_error(errno.EIO, call.path)
+
+    return before
 
 
 class _NoSync(SimIO):

@@ -169,6 +169,11 @@ class SimDisk:
         for file in self._files():
             file.holder = None
 
+    def fail_sync(self, path: str) -> None:
+        """What a failed fdatasync may leave: the pages of `path` are shown, called clean, and not
+        on the platter; a later sync has nothing to do."""
+        self.find(path).ops.clear()
+
     def clone(self) -> SimDisk:
         """A copy of what is shown, all of it synced: what copying the files gives."""
         return self.power_cut()

@@ -66,6 +66,28 @@ def test_a_sync_that_is_due_goes_first_and_housekeeping_is_not_starved() -> None
     assert case.job(1.0) == SyncJob.__name__, "nothing to do besides"
 
 
+def test_a_roll_while_the_next_segment_is_being_prepared_harms_neither() -> None:
+    case = Case()
+    case.jobs()
+    case.fill(8)
+    case.job()
+    now = case.model.now()
+    job = case.journal.begin_job(now)
+    assert isinstance(job, PrepareJob)
+    case.fill(40)  # rolls, several times, before the job has begun
+    job.run()
+    case.fill(10)
+    case.journal.finish_job(job, now)
+    case.fill(40)
+    case.jobs()
+    assert len(case.journal.read(case.journal.spans(0, 0, 1 << 40, case.journal.durable))) == 98
+    case.disk.kill()
+    io = case.disk.io()
+    journal, ledger = open_journal(io, options(), case.model.now())
+    case.model.opened(io, journal, ledger)
+    assert not [path for path in case.disk.paths() if path.endswith(".tmp")]
+
+
 def test_a_full_segment_is_sealed_once_it_is_durable() -> None:
     case = Case()
     case.fill(30)
