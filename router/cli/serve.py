@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import resource
@@ -46,6 +47,7 @@ def command(config_file: str | None, **flags: Any) -> None:
     """
     settings = load_settings(config_file, flags).settings
     logs.set_up("serve", level=settings.log.level, form=settings.log.format)
+    faulthandler.register(signal.SIGUSR1)  # as in every process of a broker: dump the stacks
     raise_descriptor_limit()
     clock = SystemClock()
     started_ms = clock.now().mono_ms

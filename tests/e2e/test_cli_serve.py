@@ -111,6 +111,16 @@ def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
     assert "ADDRESS_IN_USE" in finished.stderr.decode()
 
 
+def test_sigusr1_dumps_the_stacks_of_each_process_and_ends_none(tmp_path: Path) -> None:
+    with Serve(tmp_path, "--shards", "1", "--auto-create") as serve:
+        root = psutil.Process(serve.process.pid)
+        for process in (root, *root.children()):
+            process.send_signal(signal.SIGUSR1)
+        assert run("send", "orders", "hello", url=serve.url).returncode == 0
+        assert serve.stop() == 0
+    assert sum("most recent call first" in line for line in serve.beside) >= 4
+
+
 def test_settings_come_from_the_file_of_the_directory(tmp_path: Path) -> None:
     (tmp_path / "shardmq.toml").write_text("[broker]\nshards = 0.5\n", encoding="utf-8")
     finished = run("serve", cwd=tmp_path)

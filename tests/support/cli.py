@@ -6,6 +6,7 @@ Must not know what a command should do.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -72,18 +73,28 @@ def output_on_terminal(words: list[str], until: str, cwd: Path) -> tuple[str, in
     try:
         give_up = time.monotonic() + START_SECONDS
         while until.encode() not in shown and time.monotonic() < give_up:
-            if select.select([leader], [], [], 0.1)[0]:
-                shown += os.read(leader, 65_536)
+            shown += _read_some(leader)
         process.send_signal(signal.SIGINT)
         while process.poll() is None and time.monotonic() < give_up:
-            if select.select([leader], [], [], 0.1)[0]:
-                shown += os.read(leader, 65_536)  # a full terminal would stop its writers
+            shown += _read_some(leader)  # a full terminal would stop its writers
         assert process.poll() is not None, f"Ctrl-C does not end it: {shown.decode()}"
         return shown.decode(), process.returncode
     finally:
         process.kill()
         process.wait()
         os.close(leader)
+
+
+def _read_some(leader: int) -> bytes:
+    """What has come on a terminal within a tenth of a second."""
+    if not select.select([leader], [], [], 0.1)[0]:
+        return b""
+    try:
+        return os.read(leader, 65_536)
+    except OSError as error:
+        if error.errno != errno.EIO:  # how Linux says that nobody has the other side any more
+            raise
+        return b""
 
 
 class Serve:
@@ -95,6 +106,8 @@ class Serve:
         self.url = ""
         self.log: list[dict[str, Any]] = []
         """What it has logged so far, as JSON."""
+        self.beside: list[str] = []
+        """What else came on its standard error."""
 
     def __enter__(self) -> Serve:
         words = ["serve", "--data", str(self.data), "--listen", "tcp://127.0.0.1:0", *self._flags]
@@ -124,6 +137,9 @@ class Serve:
     def _read(self, ready: queue.SimpleQueue[str]) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
+            if not line.startswith(b"{"):
+                self.beside.append(line.decode())
+                continue
             event = json.loads(line)
             self.log.append(event)
             if event["text"] == "serving":
