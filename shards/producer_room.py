@@ -9,7 +9,9 @@ refused, because forgetting a young one could store its retry twice.
 
 Age is the difference of two wall stamps, so a clock that jumps ahead would age everybody at once.
 Therefore "now" is the lower of the wall clock and of where the wall clock would be had it walked
-with the monotonic one since the shard started.
+with the monotonic one since the shard started. What the wall clock did while the shard was down, or
+before, nobody knows: so nothing is forgotten until the shard has been up for longer than any retry
+of an entry that it found can last.
 """
 
 from __future__ import annotations
@@ -54,6 +56,8 @@ class ProducerRoom:
         if now.mono_ms < self._full_until_ms:
             return False
         before_ms = self._wall_ms(now) - PRODUCER_YOUNG_MS
+        if not self._may_forget(now):
+            return False
         for _ in range(BUCKETS):
             self._bucket = (self._bucket + 1) % BUCKETS
             self._forget(self._bucket, before_ms, now)
@@ -65,7 +69,14 @@ class ProducerRoom:
     def expire(self, now: Now) -> None:
         """Forget, in the next bucket, entries past their 24 hours."""
         self._bucket = (self._bucket + 1) % BUCKETS
-        self._forget(self._bucket, self._wall_ms(now) - PRODUCER_KEPT_MS, now)
+        before_ms = self._wall_ms(now) - PRODUCER_KEPT_MS
+        if self._may_forget(now):
+            self._forget(self._bucket, before_ms, now)
+
+    def _may_forget(self, now: Now) -> bool:
+        """False while retries of what the shard found at its start may still come."""
+        assert self._started is not None, "`_wall_ms` notes the start"
+        return now.mono_ms - self._started.mono_ms >= PRODUCER_YOUNG_MS
 
     def _forget(self, bucket: int, before_ms: int, now: Now) -> None:
         count = self._producers.silent(bucket, before_ms, FORGET_COUNT_MAX)

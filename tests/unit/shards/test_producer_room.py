@@ -56,6 +56,16 @@ def test_a_wall_clock_that_jumps_ahead_ages_nobody() -> None:
     assert shard.produce(1, batch(producer_id=50)).code == Code.BUSY
 
 
+def test_a_wall_clock_that_jumped_before_a_restart_ages_nobody() -> None:
+    shard = filled()
+    shard.clock.step_wall(10 * PRODUCER_KEPT_MS)
+    shard.restart()
+    for _ in range(70):
+        shard.pass_time(PRODUCER_YOUNG_MS / 80)
+    assert shard.produce(1, batch(producer_id=50)).code == Code.BUSY
+    assert shard.produce(1, batch(producer_id=0)).duplicate
+
+
 def test_what_was_forgotten_is_replayed() -> None:
     shard = filled(producers_max=20)
     shard.clock.advance(PRODUCER_YOUNG_MS + 1)
