@@ -15,7 +15,8 @@ from __future__ import annotations
 
 __all__ = [
     "ACCEPTED", "DRAFT_SUFFIX", "INDEX_SUFFIX", "LOCK", "LOG_SUFFIX", "NEXT", "NEXT_AT_ONCE",
-    "SET_ASIDE", "base_of", "epoch_of", "index_name", "log_name", "path_of", "set_aside_name",
+    "SET_ASIDE", "base_of", "epoch_of", "index_name", "log_name", "lsn_of", "path_of",
+    "set_aside_name",
 ]  # fmt: skip
 
 LOCK = "LOCK"
@@ -48,6 +49,11 @@ def index_name(base: int) -> str:
 def set_aside_name(lsn: int, epoch: int) -> str:
     """Name of the file with the bytes that stood from `lsn` on, taken out before `epoch`."""
     return f"{lsn:0{_DIGITS}d}-{epoch:010d}{LOG_SUFFIX}"
+
+
+def lsn_of(path: str) -> int:
+    """The position in the name of a set-aside file."""
+    return int(path.rpartition("/")[2].partition("-")[0])
 
 
 def epoch_of(path: str) -> int:

@@ -23,7 +23,7 @@ from .record import BATCH, FLOOR
 from .report import SetAside
 from .scan import CHUNK_BYTES, read_around_errors, scan
 
-__all__ = ["accept", "accepted", "pending", "set_aside", "settle"]
+__all__ = ["accept", "accepted", "describe", "pending", "set_aside", "settle"]
 
 PENDING = ".pending"
 _DRAFT = ".tmp"
@@ -106,11 +106,13 @@ def pending(io: LogIO, directory: str) -> list[SetAside]:
         if name.endswith(_DRAFT):
             io.unlink(path)
         elif name.endswith(PENDING):
-            found.append(_read(io, path, int(name.partition("-")[0])))
+            found.append(describe(io, path))
     return found
 
 
-def _read(io: LogIO, path: str, start: int) -> SetAside:
+def describe(io: LogIO, path: str) -> SetAside:
+    """What is in a set-aside file."""
+    start = names.lsn_of(path)
     file = io.open(path)
     floors: dict[int, int] = {}
     records = 0

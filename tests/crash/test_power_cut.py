@@ -13,7 +13,7 @@ import pytest
 from shardmq.shards.log.errors import FatalLogError
 from support.crashes import DEPTH, CrashStates
 from support.disk import Call, SimDisk, SimIO, disk_error
-from support.journals import Model, open_journal, options, run_jobs
+from support.journals import Model, batch_of, open_journal, options, run_jobs
 
 
 def test_append_roll_and_seal_survive_a_power_cut_at_every_call() -> None:
@@ -50,6 +50,33 @@ def test_recovery_survives_a_power_cut_at_every_call(rounds: int) -> None:
         io.before = None
         known.opened(io, journal, ledger)
     assert crash.tally.states > 500
+
+
+@pytest.mark.parametrize("seed", range(2 * DEPTH))
+def test_a_tail_over_several_segments_is_taken_out_whole_however_often_that_is_cut_short(
+    seed: int,
+) -> None:
+    settings = options(segment_bytes=1024, segment_records=8, unsynced_bytes_max=1 << 20)
+    disk, model = SimDisk(), Model()
+    io = disk.io()
+    journal, ledger = open_journal(io, settings, model.now())
+    model.opened(io, journal, ledger)
+    for number in range(24):
+        model.append(journal, ledger, number % 3, batch_of(b"x" * number, sequence=number))
+        journal.write()
+        if number == 4 + seed:
+            run_jobs(journal, model.now())
+            model.durable = journal.durable
+    tails = CrashStates(settings, seed=seed, pairs_max=2)
+    crash = CrashStates(settings, seed=seed, pairs_max=3)
+    for after in list(tails.states(disk))[:: max(1, 20 // DEPTH)]:
+        io, known = after.io(), model.copy()
+        crash.watch(io, known)
+        journal, ledger = open_journal(io, settings, known.now())
+        io.before = None
+        known.opened(io, journal, ledger)
+    assert crash.tally.states > 200
+    assert crash.tally.set_aside > 20
 
 
 def test_a_recovery_cut_short_again_and_again_comes_to_the_same() -> None:

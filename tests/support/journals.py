@@ -19,6 +19,7 @@ from shardmq.actors.kernel.ports import Now, Record
 from shardmq.actors.protocol.batch import encode_batch
 from shardmq.actors.protocol.checksum import crc32c, extend
 from shardmq.actors.protocol.columns import Columns
+from shardmq.shards.log import setaside
 from shardmq.shards.log.io import LogIO
 from shardmq.shards.log.journal import Journal
 from shardmq.shards.log.logscan import segment_bases
@@ -203,8 +204,9 @@ class Model:
             if record.kind == BATCH:
                 next_offset = record.base_offset + record.count
                 assert ledger.next_offset(record.queue) >= next_offset, "an offset is given again"
-        for one in journal.report.set_aside:
-            for queue, floor in one.floors.items():
+        folder = f"{journal.directory}/set-aside"
+        for name in io.listdir(folder):
+            for queue, floor in setaside.describe(io, f"{folder}/{name}").floors.items():
                 assert ledger.next_offset(queue) >= floor, "a set-aside offset is given again"
         assert journal.epoch > self.epoch, "an epoch that was in use comes again"
         self.epoch = journal.epoch
