@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shardmq.actors.protocol.batch import encode_batch
+from shardmq.actors.protocol.batch import encode_batch, read_batch_header
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.columns import Columns
 from shardmq.actors.protocol.messages import QueueRoute
@@ -120,17 +120,18 @@ class Dealer:
             compression=self._compression,
         )
 
-    def deal_again(self, part: Part, topic: TopicMap, wall_ms: int) -> list[Part]:
+    def deal_again(self, part: Part, topic: TopicMap) -> list[Part]:
         """A part that was certainly not stored, dealt over the queues as they are now. The same
-        part where its queue still stands and no key of it moved; none where it cannot go on."""
+        part where its queue still stands and no key of it can have moved; none where it cannot go
+        on. Whatever goes on has new sequences: in its lane it may stand behind others that do."""
+        assert not part.unknown, "only the same bytes to the same queue are stored once"
         queue = topic.queues.get(part.queue.queue_id)
         stays = queue is not None and queue.writable
         if not stays and (part.kind == EXPLICIT or not topic.writable):
             return []
         if stays and queue is not None and part.kind != KEYED:
-            if queue.number != part.queue.number:
-                part.queue = queue
-                self.encode(part, recovered(part.batch), (wall_ms, wall_ms))
+            part.queue = queue
+            self.encode(part, recovered(part.batch), _born_ms(part))
             return [part]
         columns = recovered(part.batch)
         turn = self._turn.get(topic.topic, 0)
@@ -147,11 +148,16 @@ class Dealer:
             child.deadline_ms, child.attempts = part.deadline_ms, part.attempts
             for row, at in enumerate(rows):
                 moved[at] = child, row
-            self.encode(child, picked(columns, rows), (wall_ms, wall_ms))
+            self.encode(child, picked(columns, rows), _born_ms(part))
             parts.append(child)
         part.moved = moved
         part.batch = b""
         return parts
+
+
+def _born_ms(part: Part) -> tuple[int, int]:
+    head = read_batch_header(part.batch)
+    return head.first_born_ms, head.last_born_ms
 
 
 def _rows_by_queue(

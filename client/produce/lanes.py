@@ -200,7 +200,9 @@ class Lanes:
         self, lane: _Lane, part: Part, result: ProduceResult, reply: Reply, now: Now
     ) -> None:
         row = row_of(result.code)
-        part.unknown = part.unknown or reply.unknown or row.stored == "unknown"
+        # What ran out of time before it ever left is certain: there was no attempt.
+        doubtful = reply.sent and row.stored == "unknown"
+        part.unknown = part.unknown or reply.unknown or doubtful
         part.attempts += 1
         fault = SendFault(result.code, result.message or row.hint, unknown=part.unknown)
         if row.code in _ROUTE_IS_OLD and not part.unknown:
@@ -214,6 +216,8 @@ class Lanes:
             else:
                 self._put_back(lane, part)
                 self._hold(lane, now.mono_ms + wait_ms)
+                if lane.topic in self.frozen:
+                    self._refused(part, now)  # perhaps the last one that the topic waited for
         else:
             self.fail(part, fault, now)
 

@@ -4,6 +4,9 @@ When a shard says that a route is old (the batch is not stored, for certain), th
 frozen until the new route is there and everything in flight is answered; then all that waits is
 dealt again in order, so no key is overtaken by its own later messages. While a topic is frozen
 nothing of it is sealed.
+
+A batch that some attempt may have stored is not dealt again: in another queue, or as other bytes,
+it could be stored twice. It stays where it is, and its queue says what became of it.
 """
 
 from __future__ import annotations
@@ -149,8 +152,15 @@ class Routing:
         if map_ is None or self._lanes.in_flight(topic):
             return
         lost = []
-        for part in self._lanes.take_waiting(topic):
-            dealt = self._dealer.deal_again(part, map_, now.wall_ms)
+        waiting = self._lanes.take_waiting(topic)
+        # First what may be stored already: at the head of its lane, as it was.
+        for part in waiting:
+            if part.unknown:
+                self._lanes.put(part)
+        for part in waiting:
+            if part.unknown:
+                continue
+            dealt = self._dealer.deal_again(part, map_)
             part.parcel.open_parts += max(len(dealt) - 1, 0)
             for child in dealt:
                 self._lanes.put(child)

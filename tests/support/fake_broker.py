@@ -164,11 +164,7 @@ class FakeBroker:
     def _store(self, entry: m.ProduceQueue, batch: bytes) -> m.ProduceResult:
         number = entry.queue
         topic, row = self._row(number)
-        if (
-            row is None
-            or not row.writable
-            or (entry.version and topic is not None and entry.version < topic.slots_version)
-        ):
+        if row is None:
             return m.ProduceResult(queue=number, code=Code.STALE_ROUTE)
         try:
             head = check_batch(batch)
@@ -182,6 +178,11 @@ class FakeBroker:
             )
         if head.first_sequence <= first:
             return m.ProduceResult(queue=number, code=Code.STALE_SEQUENCE)
+        # Behind the sequence, as a shard does: what is stored is never called "not stored".
+        if not row.writable or (
+            entry.version and topic is not None and entry.version < topic.slots_version
+        ):
+            return m.ProduceResult(queue=number, code=Code.STALE_ROUTE)
         base = queue.latest
         queue.last[head.producer_id] = head.first_sequence, head.count, base
         queue.records.append((base, head.count, batch))

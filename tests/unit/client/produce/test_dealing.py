@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from shardmq.actors.protocol.batch import check_batch
+from shardmq.actors.protocol.batch import check_batch, read_batch_header
 from shardmq.actors.protocol.messages import TopicRoute
 from shardmq.actors.protocol.slots import slot_of
 from shardmq.client import Message, errors
@@ -80,12 +80,16 @@ def test_a_topic_without_writable_queue_fails_the_parcel() -> None:
     assert isinstance(parcel.outcome(0), errors.SendFailed)
 
 
-def test_a_part_whose_queue_stands_stays_as_it_is() -> None:
+def test_a_part_whose_queue_stands_stays_there_with_new_sequences() -> None:
     dealer, topic = Dealer(1, 0), TopicMap(route(2))
     _, (part, *_) = deal(dealer, topic, [Message("t", b"x")] * 2)
-    batch = part.batch
-    assert dealer.deal_again(part, topic, 0) == [part]
-    assert part.batch is batch
+    queue, before = part.queue, dealer.next_sequence
+    born_ms = read_batch_header(part.batch).first_born_ms
+    assert dealer.deal_again(part, topic) == [part]
+    assert part.queue is queue
+    head = read_batch_header(part.batch)
+    assert (head.first_sequence, head.first_born_ms) == (before, born_ms)
+    assert part.first_sequence == before, "another part of its lane may have got a new one, too"
 
 
 @pytest.mark.parametrize("key", [None, "k"])
@@ -101,7 +105,7 @@ def test_a_part_of_a_closed_queue_is_dealt_to_an_open_one_with_new_sequences(
     part = parts[0]
     broker.close_queue("t", part.queue.queue_id)
     before = dealer.next_sequence
-    children = dealer.deal_again(part, TopicMap(row), 7)
+    children = dealer.deal_again(part, TopicMap(row))
     assert all(child.queue.writable and child.queue is not part.queue for child in children)
     assert min(child.first_sequence for child in children) == before
     child, index = parcel.place(0)
@@ -114,4 +118,4 @@ def test_an_explicit_part_of_a_closed_queue_cannot_go_on() -> None:
     dealer = Dealer(1, 0)
     _, (part,) = deal(dealer, TopicMap(row), [Message("t", b"x")], explicit={0: 1})
     broker.close_queue("t", 1)
-    assert dealer.deal_again(part, TopicMap(row), 0) == []
+    assert dealer.deal_again(part, TopicMap(row)) == []

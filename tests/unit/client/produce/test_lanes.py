@@ -152,6 +152,16 @@ def test_what_waits_past_its_deadline_fails_for_certain(bench: Bench) -> None:
     assert not part.fault.unknown
 
 
+def test_what_never_left_fails_for_certain(bench: Bench) -> None:
+    bench.wired.core.disconnected(bench.wired.now)
+    part = bench.part(1)
+    bench.pump()
+    bench.wired.advance(3_300)
+    assert part.fault is not None
+    assert part.fault.code == Code.TIMED_OUT
+    assert not part.fault.unknown, "the connection was down all the time"
+
+
 def test_an_answer_that_names_other_queues_is_not_believed(bench: Bench) -> None:
     part = bench.part(1)
     bench.wired.broker.answer = lambda route, *_: (
