@@ -30,7 +30,7 @@ from shardmq.actors.protocol.messages import FetchReply, FetchResult
 from .log.errors import DamagedRecord
 from .plain_fetch import PlainPage
 from .polls import Poll
-from .retention import earliest_stored
+from .retention import earliest_readable, earliest_stored
 from .serving import ServedQueue, Serving
 
 __all__ = ["Answers"]
@@ -103,7 +103,7 @@ class Answers:
                 continue
             offsets = served.offsets
             if not offsets.earliest <= offset <= offsets.visible:
-                results.append(_out_of_range(served, offsets.earliest))
+                results.append(_out_of_range(served, earliest_readable(journal, served)))
                 continue
             if offset == offsets.visible or (bytes_left <= 0 and parts):
                 continue

@@ -11,6 +11,7 @@ from shardmq.actors.protocol.limits import REQUEST_QUEUES_MAX
 from shardmq.actors.protocol.messages import Offsets, OffsetsQueue, OffsetsReply, OffsetsResult
 
 from .requests import Request
+from .retention import earliest_readable
 from .serving import Serving
 
 __all__ = ["OffsetsOf"]
@@ -36,7 +37,7 @@ class OffsetsOf:
         served = self._served.get(item.queue)
         if served is None:
             return OffsetsResult(queue=item.queue, code=Code.STALE_ROUTE)
-        earliest, latest = served.offsets.earliest, served.offsets.visible
+        earliest, latest = earliest_readable(self._journal, served), served.offsets.visible
         at_time = None
         if item.time_ms is not None:
             journal = self._journal

@@ -14,7 +14,7 @@ from .serving import ServedQueue, Serving
 from .state.buckets import BUCKET_MASK
 from .state.records import EarliestRaised, encode_state
 
-__all__ = ["Retention", "earliest_stored"]
+__all__ = ["Retention", "earliest_readable", "earliest_stored"]
 
 ROUND_EVERY_MS = 10_000
 """From the end of one round over all queues to the next."""
@@ -28,6 +28,11 @@ def earliest_stored(journal: QueueLog, served: ServedQueue) -> int:
     visible = served.offsets.visible
     earliest = journal.earliest(served.number)
     return visible if earliest is None else min(earliest, visible)
+
+
+def earliest_readable(journal: QueueLog, served: ServedQueue) -> int:
+    """Where reading may start now: a segment may be gone before the round has come by."""
+    return max(served.offsets.earliest, earliest_stored(journal, served))
 
 
 class Retention:

@@ -232,9 +232,10 @@ class Journal(Batches):
             raise ReadOnlyLog(self._options.directory)
         length = PREFIX_BYTES + len(payload)
         files = self._files
-        full = (
-            self._end + length > files.active.base + files.active_bytes
-            or self._records >= self._options.segment_records
+        # The bound on records waits while the disk has no next segment: this one has bytes left.
+        full = self._end + length > files.active.base + files.active_bytes or (
+            self._records >= self._options.segment_records
+            and self._housekeeping.make_room(files.active_bytes, length)
         )
         if full and kind != SEGMENT:
             self._new_segment(length, now)

@@ -54,3 +54,17 @@ def test_what_is_not_durable_is_not_there() -> None:
 def test_no_queues_is_malformed() -> None:
     shard = ShardUnderTest()
     assert shard.ask(Verb.OFFSETS, Offsets(queues=[])).code == Code.BAD_REQUEST
+
+
+def test_what_a_dropped_segment_held_is_not_called_readable() -> None:
+    shard = ShardUnderTest(segment_bytes=1 << 16, reserve_bytes=1 << 10, retention_bytes=1 << 16)
+    shard.define(topic())
+    for _ in range(20):
+        shard.fill(1, b"x" * 10_240)
+        shard.pass_time(1_000)
+        (got,) = offsets(shard, OffsetsQueue(queue=1))
+        result = shard.fetch((1, got.earliest)).header.queues[0]
+        assert (result.code, result.earliest <= got.earliest) == (Code.OK, True)
+    assert got.earliest > 0
+    gone = shard.fetch((1, 0)).header.queues[0]
+    assert (gone.code, gone.earliest) == (Code.OFFSET_OUT_OF_RANGE, got.earliest)

@@ -211,3 +211,30 @@ def test_on_a_disk_without_room_for_the_next_segment_it_tries_again() -> None:
     case.jobs()
     assert not case.journal.stats().disk_full
     assert isinstance(case.model.now(), Now)
+
+
+def test_a_segment_with_enough_records_goes_on_while_a_full_disk_has_no_next_one() -> None:
+    case = Case(segment_bytes=1 << 18, segment_records=16)
+    case.jobs()
+
+    def full(call: Call) -> None:
+        if call.name == "fallocate":
+            raise OSError(28, "No space left on device")
+
+    case.io.before = full
+    case.fill(40)
+    case.jobs(6)
+    assert case.journal.stats().segments == 1
+    case.disk.kill()
+    io = case.disk.io()
+    io.before = full
+    journal, ledger = open_journal(
+        io, options(segment_bytes=1 << 18, segment_records=16), case.model.now()
+    )
+    assert ledger.digest() == case.ledger.digest(), "a start needs no room either"
+    case.io, case.journal, case.ledger = io, journal, ledger
+    io.before = None
+    case.model.now(1_000)
+    case.jobs()
+    case.fill(1)
+    assert journal.stats().segments == 2
