@@ -150,6 +150,7 @@ class Fetcher:
     def done(self, item: Item, now: Now) -> None:
         """All of `item` was delivered."""
         item.cursor.position = item.next_offset
+        self._settle_position(item.cursor)
         self._held_bytes -= item.size
         item.size = 0
         self.pump(now)
@@ -254,6 +255,10 @@ class Fetcher:
                     return
                 for record in records:
                     self._take_record(cursor, record, result.next_offset)
+            if not payload and not doubted and result.next_offset > cursor.fetch_offset:
+                # A crash left a gap: asked for again it would be answered at once, for ever.
+                cursor.fetch_offset = result.next_offset
+                self._settle_position(cursor)
         elif doubted and row_of(result.code).code != Code.STALE_ROUTE:
             return
         elif result.code == Code.OFFSET_OUT_OF_RANGE:
@@ -284,6 +289,11 @@ class Fetcher:
         size = len(record.batch)
         self._put(Item(cursor, end, delivery=delivery, start_offset=cursor.fetch_offset, size=size))
         cursor.fetch_offset = end
+
+    def _settle_position(self, cursor: Cursor) -> None:
+        """With nothing held of its queue, a cursor stands where it reads on."""
+        if not any(item.cursor is cursor for item in self.items):
+            cursor.position = cursor.fetch_offset
 
     def _put(self, item: Item) -> None:
         self._held_bytes += item.size
@@ -339,6 +349,9 @@ class Fetcher:
             self._core.timers.at(now.mono_ms + AGAIN_MS, partial(self._fresh, cursor))
         else:
             self._by_number.pop(cursor.queue.number, None)
+            if queue.number != cursor.queue.number:
+                cursor.fetch_offset = 0  # deleted and created again: another queue, from its start
+                self._settle_position(cursor)
             cursor.queue = queue
             self._by_number[queue.number] = cursor
             self._fresh(cursor, now)

@@ -176,6 +176,37 @@ def test_a_policy_goes_on_where_it_says(policy: str, offset: int) -> None:
     assert consumer.cursor(0).position == offset
 
 
+def test_a_gap_at_the_end_is_passed_and_not_asked_for_again(consumer: Consumer) -> None:
+    def answer(route: Any, header: bytes, _: list[bytes]) -> Any:
+        if route.verb != Verb.FETCH:
+            return None
+        (row,) = decode_header(header, Fetch).queues
+        if row.offset >= 5:
+            return None
+        return Code.OK, FetchReply(queues=[FetchResult(queue=row.queue, next_offset=5)])
+
+    queue = consumer.wired.broker.queue("t", 0)
+    queue.earliest, queue.latest = 0, 5
+    consumer.wired.broker.answer = answer
+    consumer.assign(0, offset=2)
+    assert consumer.read() == []
+    assert consumer.cursor(0).position == 5
+    assert [row.offset for fetch in consumer.fetches() for row in fetch.queues] == [2, 5]
+
+
+def test_a_topic_created_again_is_read_from_its_start(consumer: Consumer) -> None:
+    consumer.store(b"a", b"b", b"c")
+    consumer.assign(0)
+    assert consumer.read() == [b"a", b"b", b"c"]
+    del consumer.wired.broker.topics["t"]
+    consumer.wired.broker.create("t", 4)
+    consumer.wired.advance(30_000.0)
+    consumer.producer = consumer.wired.producer()
+    consumer.store(b"new")
+    assert consumer.read() == [b"new"]
+    assert consumer.cursor(0).position == 1
+
+
 def damaged_reply(next_offset: int) -> Any:
     def answer(route: Any, header: bytes, _: list[bytes]) -> Any:
         if route.verb != Verb.FETCH:
