@@ -25,7 +25,7 @@ from ..link.core import ClientCore
 from ..message import MESSAGE_BYTES, check_message, size_of
 from ..routes import Routes, TopicMap
 from .columns import columns_of
-from .dealing import Dealer
+from .dealing import SHARE_MESSAGES, Dealer
 from .lanes import Lanes
 from .opened import Opened, ProducerOptions
 from .receipts import Parcel, Part, SendFault, SendFuture
@@ -121,6 +121,8 @@ class ProducerCore:
         index = len(opened.messages)
         if queue_id is not None:
             opened.explicit[index] = queue_id
+        if message.tag or message.keys or message.properties or message.ordering_key:
+            opened.plain = False
         opened.messages.append(message)
         opened.room -= size
         return SendFuture(opened.parcel, index, owner)
@@ -138,7 +140,7 @@ class ProducerCore:
             return None
         parcel = Parcel(topic, self._dealer.producer_id)
         parcel.bytes = size
-        self._deal(parcel, columns, {}, map_, (now.wall_ms, now.wall_ms), deadline_ms, now)
+        self._deal(parcel, columns, {}, map_, (now.wall_ms, now.wall_ms), deadline_ms, 1)
         self._lanes.pump(now)
         return parcel
 
@@ -255,9 +257,14 @@ class ProducerCore:
         self._close(opened)
         parcel = opened.parcel
         parcel.bytes = opened.used_max - opened.room
-        columns = columns_of(opened.messages)
+        messages = opened.messages
+        if opened.plain:
+            columns = Columns(bodies=[message.body for message in messages])
+        else:
+            columns = columns_of(messages)
         born_ms = (opened.born_ms, now.wall_ms)
-        self._deal(parcel, columns, opened.explicit, map_, born_ms, opened.deadline_ms, now)
+        explicit, deadline_ms = opened.explicit, opened.deadline_ms
+        self._deal(parcel, columns, explicit, map_, born_ms, deadline_ms, SHARE_MESSAGES)
         return True
 
     def _deal(
@@ -268,10 +275,10 @@ class ProducerCore:
         map_: TopicMap,
         born_ms: tuple[int, int],
         deadline_ms: float,
-        now: Now,
+        share_messages: int,
     ) -> None:
         self.held_bytes += parcel.bytes
-        for part in self._dealer.deal(parcel, columns, explicit, map_, born_ms):
+        for part in self._dealer.deal(parcel, columns, explicit, map_, born_ms, share_messages):
             if not part.settled:
                 part.deadline_ms = deadline_ms
                 self._lanes.put(part)

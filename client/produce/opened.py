@@ -26,13 +26,15 @@ class Opened:
     """The parcel that a topic's messages gather in."""
 
     __slots__ = (
-        "born_ms", "deadline_ms", "due_ms", "explicit", "messages", "parcel", "room", "timer",
-        "used_max",
+        "born_ms", "deadline_ms", "due_ms", "explicit", "messages", "parcel", "plain", "room",
+        "timer", "used_max",
     )  # fmt: skip
 
     def __init__(self, parcel: Parcel, used_max: int, now: Now, options: ProducerOptions) -> None:
         self.parcel = parcel
         self.messages: list[Any] = []
+        self.plain = True
+        """No message has a tag, keys, properties or an ordering key."""
         self.explicit: dict[int, int] = {}
         self.used_max = used_max
         self.room = used_max

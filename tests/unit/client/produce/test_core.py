@@ -54,19 +54,19 @@ def wired() -> Wired:
 
 def test_messages_gather_until_the_linger_is_over(wired: Wired) -> None:
     core = wired.producer()
-    futures = [put(wired, core, Message("t", b"%d" % n)) for n in range(10)]
+    futures = [put(wired, core, Message("t", b"%d" % n)) for n in range(64)]
     wired.advance(4.9)
     assert produced(wired) == []
     wired.advance(0.1)
-    assert [future.done() for future in futures] == [True] * 10
+    assert all(future.done() for future in futures)
     assert len(produced(wired)) == 2, "one request for each shard"
 
 
 def test_keyless_messages_are_dealt_round_robin(wired: Wired) -> None:
     core = wired.producer()
-    futures = [put(wired, core, Message("t", b"%d" % n)) for n in range(8)]
+    futures = [put(wired, core, Message("t", b"%d" % n)) for n in range(80)]
     wired.advance(5)
-    assert sorted(len(bodies) for bodies in stored(wired, "t")) == [2, 2, 2, 2]
+    assert sorted(len(bodies) for bodies in stored(wired, "t")) == [20, 20, 20, 20]
     for number, future in enumerate(futures):
         receipt = future.result()
         assert stored(wired, "t")[receipt.queue_id][receipt.offset] == b"%d" % number
@@ -236,6 +236,17 @@ def test_keyless_and_keyed_parts_of_a_closed_queue_find_their_receipts(wired: Wi
         assert stored(wired, "t")[receipt.queue_id][receipt.offset] == b"%d" % number
 
 
+def test_small_parcels_take_turns_instead_of_being_cut_up(wired: Wired) -> None:
+    core = wired.producer()
+    chosen = []
+    for _ in range(4):
+        futures = [put(wired, core, Message("t", b"x")) for _ in range(20)]
+        wired.advance(5)
+        assert len({future.result().queue_id for future in futures}) == 1
+        chosen.append(futures[0].result().queue_id)
+    assert sorted(chosen) == [0, 1, 2, 3]
+
+
 def test_an_explicit_queue_that_was_closed_fails_for_certain(wired: Wired) -> None:
     core = wired.producer()
     put(wired, core, Message("t", b"x"), queue_id=2)
@@ -254,9 +265,9 @@ def test_a_topic_that_was_created_anew_takes_what_waited(wired: Wired) -> None:
     wired.advance(5)
     del wired.broker.topics["t"]
     wired.broker.create("t", 2)
-    futures = [put(wired, core, Message("t", b"%d" % n)) for n in range(6)]
+    futures = [put(wired, core, Message("t", b"%d" % n)) for n in range(32)]
     wired.advance(500)
-    assert sorted(future.result().offset for future in futures) == [0, 0, 1, 1, 2, 2]
+    assert sorted(future.result().offset for future in futures) == sorted([*range(16)] * 2)
 
 
 def test_a_full_buffer_takes_nothing_until_something_is_acknowledged(wired: Wired) -> None:
