@@ -17,6 +17,7 @@ from shardmq.actors.protocol.messages import AckMode
 
 from .errors import BufferFull, ClosedError, SendUnknown, TimedOut
 from .link.sharing import acquire, release
+from .link.thread import run_callback
 from .link.wire import now
 from .message import size_of
 from .produce.core import ProducerCore
@@ -197,6 +198,9 @@ class Producer:
         return self._connection.wait(done, timeout_ms)
 
     def add_callback(self, future: SendFuture, call: Callable[[SendFuture], Any]) -> None:
+        if self._closed and future.done():
+            run_callback(partial(call, future))  # the connection's thread may be gone
+            return
         with self._connection.lock:
             self._core.add_callback(future, call)
 

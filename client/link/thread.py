@@ -10,11 +10,13 @@ wait meanwhile are woken one by one as soon as what they wait for is there. When
 the sockets go back to the I/O thread, which looks after timers, heartbeats and whatever arrives
 while nobody waits.
 
-The user's callbacks run in the I/O thread, without the lock, so that they may use the client.
+The user's callbacks run in the I/O thread, without the lock, so that they may use the client, even
+close it. One that raises is logged and ends nothing else; a close runs those that are due first.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import threading
@@ -31,7 +33,9 @@ from .core import ClientCore
 from .turning import turn
 from .wire import Wire, now
 
-__all__ = ["Connection", "Member"]
+__all__ = ["Connection", "Member", "run_callback"]
+
+_log = logging.getLogger("shardmq.client")
 
 
 class Member(Protocol):
@@ -201,14 +205,17 @@ class Connection:
             with self.lock:
                 if any(fd == self._thread_wake for fd, _ in ready):
                     os.eventfd_read(self._thread_wake)
-                if self._stopping:
-                    return
-                if self._leader is None:
-                    self.turn()
-                wait_s = self._until_next()
+                if not self._stopping:
+                    if self._leader is None:
+                        self.turn()
+                    wait_s = self._until_next()
                 later, self._later = self._later, deque()
             for call in later:
-                call()
+                run_callback(call)
+            if self._stopping:  # perhaps by one of them, which then has closed everything
+                while self._later:
+                    run_callback(self._later.popleft())
+                return
 
     def _until_next(self) -> float | None:
         """Seconds until the next timer; a leader looks after them itself."""
@@ -259,6 +266,14 @@ class ForkedLock:
 
     def release(self) -> None:
         """Nothing is held."""
+
+
+def run_callback(call: Callable[[], None]) -> None:
+    """Calls what the user gave; its errors are the user's own and go to the log."""
+    try:
+        call()
+    except Exception:
+        _log.exception("a callback raised")
 
 
 def _wake_fd() -> int:

@@ -95,6 +95,46 @@ def test_callbacks_run_without_the_lock(connection: Connection) -> None:
     assert done.wait(10)
 
 
+def test_a_callback_that_raises_is_logged_and_stops_nothing(
+    connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    called, done = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        raise ZeroDivisionError("the user's own")
+
+    def start(at: Now) -> None:
+        connection.core.timers.at(at.mono_ms + 5, lambda now: done.set())
+
+    connection.later(fail)
+    connection.later(called.set)
+    assert called.wait(10)
+    assert "the user's own" in caplog.text
+    connection.run(start)
+    assert done.wait(10), "the I/O thread still looks after timers"
+
+
+def test_a_close_runs_the_callbacks_that_are_due_first() -> None:
+    for _ in range(20):
+        with serve(FakeBroker()) as url:
+            connection = Connection(url, new_core("test"))
+            called: list[int] = []
+            with connection.lock:
+                for number in range(10):
+                    connection.later(partial(called.append, number))
+            connection.close()
+        assert called == list(range(10))
+
+
+def test_a_callback_may_close_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    with serve(FakeBroker()) as url:
+        connection = Connection(url, new_core("test"))
+        connection.later(connection.close)
+        connection._thread.join(10)
+    assert not connection._thread.is_alive()
+    assert caplog.text == ""
+
+
 def test_after_a_fork_every_use_is_an_error(connection: Connection) -> None:
     lock = connection.lock
     connection.forked()
