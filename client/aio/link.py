@@ -135,7 +135,7 @@ async def run_flow(connection: Connection, flow: Flow[T], timeout_ms: float) -> 
     try:
         requests = next(flow)
         while True:
-            asked = Asked(connection.core, requests, timeout_ms, now())
+            asked = Asked(connection.core, requests, timeout_ms, now(), url=connection.url)
             await connection.wait(lambda asked=asked: asked.settled)  # type: ignore[misc]
             try:
                 replies = asked.replies()

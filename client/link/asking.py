@@ -41,9 +41,16 @@ class Asked:
     """The questions of one step, on their way."""
 
     def __init__(
-        self, core: ClientCore, requests: Sequence[Request], timeout_ms: float, now: Now
+        self,
+        core: ClientCore,
+        requests: Sequence[Request],
+        timeout_ms: float,
+        now: Now,
+        *,
+        url: str = "this address",
     ) -> None:
         self._requests = requests
+        self._url = url
         self._replies: list[Reply | None] = [None] * len(requests)
         self._left = len(requests)
         for index, request in enumerate(requests):
@@ -67,7 +74,7 @@ class Asked:
             RemoteError: of the first one that is not OK.
         """
         return [
-            _decoded(request, reply)
+            _decoded(request, reply, self._url)
             for request, reply in zip(self._requests, self._replies, strict=True)
         ]
 
@@ -76,7 +83,7 @@ class Asked:
         self._left -= 1
 
 
-def _decoded(request: Request, reply: Reply | None) -> Any:
+def _decoded(request: Request, reply: Reply | None, url: str) -> Any:
     assert reply is not None, "ask for replies once they are settled"
     if reply.code == Code.OK:
         row = row_of(request.verb)
@@ -85,7 +92,8 @@ def _decoded(request: Request, reply: Reply | None) -> Any:
             return decode_header(reply.header, row.reply)
         except HeaderError as error:
             raise RemoteError(f"the broker's answer cannot be read: {error}") from None
-    header = reply.error()
     if not reply.sent:
-        raise Unavailable(header.message, hint="is the broker running at this address?")
+        hint = "is it running, and at this address? `shardmq serve` starts one"
+        raise Unavailable(f"no broker answered at {url} in time", hint=hint)
+    header = reply.error()
     raise remote_error(reply.code, header.message, header.hint)

@@ -20,7 +20,7 @@ def run_flow(connection: Connection, flow: Flow[T], timeout_ms: float) -> T:
         requests = next(flow)
         while True:
             with connection.lock:
-                asked = Asked(connection.core, requests, timeout_ms, now())
+                asked = Asked(connection.core, requests, timeout_ms, now(), url=connection.url)
             connection.wait(lambda asked=asked: asked.settled)  # type: ignore[misc]
             replies: list[Any] = []
             try:

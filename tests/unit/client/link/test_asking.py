@@ -10,6 +10,8 @@ from shardmq.client import errors
 from shardmq.client.link.asking import Asked, Request
 from support.clients import Wired
 
+URL = "tcp://127.0.0.1:5680"
+
 
 def test_replies_come_in_the_order_of_the_questions() -> None:
     wired = Wired()
@@ -33,7 +35,7 @@ def test_an_error_reply_is_the_exception_of_its_code() -> None:
 
 def test_nobody_at_the_address_is_unavailable() -> None:
     wired = Wired(connected=False)
-    asked = Asked(wired.core, [Request(Verb.TOPIC_LIST, m.TopicList())], 1_000, wired.now)
+    asked = Asked(wired.core, [Request(Verb.TOPIC_LIST, m.TopicList())], 1_000, wired.now, url=URL)
     wired.advance(1_000)
-    with pytest.raises(errors.Unavailable, match="no broker answered"):
+    with pytest.raises(errors.Unavailable, match=f"no broker answered at {URL} in time"):
         asked.replies()
