@@ -144,8 +144,11 @@ def open_data_dir(path: Path, *, shards: int | None, version: str, now: Now) -> 
 
 
 def _unusable(path: Path, error: OSError) -> DataDirUnusable:
-    text = f"{path} cannot be used as data directory: {error.strerror}"
-    return DataDirUnusable(text, "choose another one, or mend its permissions")
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        reason, hint = "it, or what it is in, is a file", "name a directory"
+    else:
+        reason, hint = str(error.strerror), "choose another one, or mend its permissions"
+    return DataDirUnusable(f"{path} cannot be used as data directory: {reason}", hint)
 
 
 def cores() -> int:
@@ -171,7 +174,8 @@ def _locked(path: Path, now: Now) -> int:
         holder = os.pread(lock_fd, 1_000, 0)
         os.close(lock_fd)
         raise DataDirInUse(
-            f"{path} is in use by {_holder_text(holder)}", "stop that broker, or use another one"
+            f"{path} is in use by {_holder_text(holder)}",
+            "stop that broker, or use another directory",
         ) from None
     since = datetime.fromtimestamp(now.wall_ms / 1000, UTC).isoformat(timespec="seconds")
     holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode()

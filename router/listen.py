@@ -50,7 +50,9 @@ def open_listeners(address: str, routers: int) -> listening.Listeners:
         cause = error.__context__
         if isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE:
             text = f"{address}: something listens on this port already, perhaps another broker"
-            raise AddressInUse(text, "stop it, or choose another port") from None
+            raise AddressInUse(
+                text, "stop it, or choose another port; port 0 takes a free one"
+            ) from None
         if isinstance(cause, OSError):
             raise ListenError(str(error)) from None
         raise AddressInvalid(str(error)) from None

@@ -97,12 +97,6 @@ def test_a_directory_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_file_is_no_directory(tmp_path: Path) -> None:
-    (tmp_path / "data").write_text("")
-    with pytest.raises(DataDirUnusable, match="cannot be used"):
-        opened(tmp_path / "data")
-
-
 def test_a_start_that_was_refused_fixes_nothing(tmp_path: Path) -> None:
     open_data_dir(tmp_path / "data", shards=4, version="1", now=at(0)).close()
     data = opened(tmp_path / "data", 2)
@@ -154,3 +148,11 @@ def test_a_run_file_that_names_something_else_removes_nothing(tmp_path: Path) ->
     (tmp_path / "data" / "run").write_text(str(precious))
     opened(tmp_path / "data", 1).close()
     assert precious.is_dir()
+
+
+def test_a_file_in_place_of_the_directory_is_called_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("x")
+    for path in (file, file / "data"):
+        with pytest.raises(DataDirUnusable, match="is a file; name a directory"):
+            opened(path)
