@@ -35,7 +35,12 @@ _LINES_AT_ONCE = 1_000
     help="Property; repeatable.",
 )  # fmt: skip
 @click.option("--queue", "queue_id", type=click.IntRange(0), help="This queue and no other.")
-@click.option("-l", "--lines", is_flag=True, help="One message for each line of standard input.")
+@click.option(
+    "-l",
+    "--lines",
+    is_flag=True,
+    help="One message for each line of standard input; empty lines are left out.",
+)
 @click.option(
     "-f",
     "--file",
@@ -104,7 +109,9 @@ def _send_stream(
         count += len(receipts)
         if form == "jsonl":
             print_list([_receipt(receipt) for receipt in receipts], form)
-    if form != "jsonl":
+    if form == "json":
+        print_record({"messages": count}, form)
+    elif form == "table":
         note(f"sent {count} messages")
 
 

@@ -54,6 +54,11 @@ def test_lines_of_standard_input_become_messages(url: str, topic: str) -> None:
     assert run("consume", topic, "-F", "raw", url=url).stdout == b"one\ntwo\nthree\n"
 
 
+def test_json_of_lines_says_how_many_were_sent(url: str, topic: str) -> None:
+    sent = run("send", topic, "--lines", "-o", "json", url=url, given=b"a\n\nb\n")
+    assert (json.loads(sent.stdout), sent.stderr) == ({"messages": 2}, b"")
+
+
 def test_receipts_of_lines_come_as_json_lines(url: str, topic: str) -> None:
     receipts = rows(run("send", topic, "-l", "-o", "jsonl", url=url, given=b"a\nb\n"))
     assert len({receipt["message_id"] for receipt in receipts}) == 2
