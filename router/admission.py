@@ -6,22 +6,32 @@ Knows no verbs, no frames and no sockets.
 Every request that is handed on is entered under (session, request id) and taken out exactly once:
 by its reply, by its deadline, by the loss of the link it went to, or by the stop. The bytes counted
 are those of the request's frames. A request that is resent while the first is still in flight takes
-over its entry, so that one reply settles both.
+over its entry, so that one reply settles both; the bytes of both are charged, for both are under
+way. Since the reply to the first gives back all of them, a resend is handed on only some time after
+the one before it: else one id, sent again and again, would fill the memory past every bound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from shardmq.actors.protocol.frames import Route, unpack_route
 from shardmq.actors.protocol.limits import (
+    DEADLINE_MS_MAX,
+    KIB,
     ROUTER_BYTES_MAX,
     SESSION_BYTES_MAX,
     SESSION_REQUESTS_MAX,
 )
+from shardmq.actors.protocol.verbs import Verb
 
 from .sessions import InFlight, Session
 
-__all__ = ["Admission"]
+__all__ = ["RESEND_MS", "Admission"]
+
+RESEND_MS = 500.0
+"""Nobody who waits for a reply sends again sooner: a sync may take that long."""
+EXCHANGED_BYTES_MAX = 64 * KIB
 
 
 class Admission:
@@ -43,10 +53,20 @@ class Admission:
             return f"all sessions have more than {ROUTER_BYTES_MAX} bytes in flight"
         return None
 
+    def is_hasty(self, session: Session, asked: Route, frame_bytes: int, mono_ms: float) -> bool:
+        """Whether a request is resent so soon that the one before it is answer enough. A parked
+        FETCH may be exchanged at any time."""
+        entry = session.in_flight.get(asked.request_id)
+        if entry is None or (asked.verb == Verb.FETCH and frame_bytes <= EXCHANGED_BYTES_MAX):
+            return False
+        asked_for_ms = min(unpack_route(entry[3]).tail, DEADLINE_MS_MAX)
+        return mono_ms < entry[1] - asked_for_ms + RESEND_MS
+
     def enter(self, session: Session, request_id: int, entry: InFlight) -> None:
         """Charges a request that is about to be handed on."""
-        if request_id in session.in_flight:
-            self.settle(session, request_id)
+        older = self.settle(session, request_id) if request_id in session.in_flight else None
+        if older is not None:
+            entry = (entry[0] + older[0], *entry[1:])
         session.in_flight[request_id] = entry
         session.bytes_in_flight += entry[0]
         self.bytes_in_flight += entry[0]

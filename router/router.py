@@ -88,7 +88,7 @@ class Router:
         self._sweep_at_ms: float | None = None
         self._stopping = False
         self._requests = self._replies = self._refused = 0
-        self._malformed = self._late = self._timed_out = 0
+        self._malformed = self._late = self._timed_out = self._repeated = 0
 
     def report_loop(self, figures: Callable[[], dict[str, Any]]) -> None:
         """Has STATS from outside show `figures` of the process, too."""
@@ -141,6 +141,7 @@ class Router:
             "malformed_requests": self._malformed,
             "late_replies": self._late,
             "timed_out": self._timed_out,
+            "repeated_too_soon": self._repeated,
             "requests_in_flight": self._admission.requests_in_flight,
             "bytes_in_flight": self._admission.bytes_in_flight,
         }
@@ -169,7 +170,11 @@ class Router:
             return
         frame_bytes = len(frames[1]) + 24 if count == 2 else sum(map(len, frames))
         link = self._shard_links[shard]
-        if not self._links_up[link] or self._admission.why_busy(session, frame_bytes):
+        if (
+            not self._links_up[link]
+            or request_id in session.in_flight
+            or self._admission.why_busy(session, frame_bytes)
+        ):
             self._unusual(letter, session, now, out)
             return
         mono_ms = now.mono_ms
@@ -283,6 +288,8 @@ class Router:
             self._refuse(out, peer, asked, Code.TOO_LARGE, text)
         elif not self._links_up[link]:
             self._refuse(out, peer, asked, Code.UNAVAILABLE, f"{link} is not there just now")
+        elif self._admission.is_hasty(session, asked, frame_bytes, now.mono_ms):
+            self._repeated += 1
         elif (busy := self._admission.why_busy(session, frame_bytes)) is not None:
             self._refuse(out, peer, asked, Code.BUSY, busy)
         else:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from shardmq.actors.protocol.frames import pack_request
+from shardmq.actors.protocol.frames import pack_request, unpack_route
 from shardmq.actors.protocol.limits import (
     ROUTER_BYTES_MAX,
     SESSION_BYTES_MAX,
     SESSION_REQUESTS_MAX,
 )
 from shardmq.actors.protocol.verbs import Verb
-from shardmq.router.admission import Admission
+from shardmq.router.admission import RESEND_MS, Admission
 from shardmq.router.sessions import InFlight, Session
 
 
@@ -40,7 +40,22 @@ def test_a_request_that_is_resent_takes_over_its_entry() -> None:
     books, session = Admission(), Session(b"a", 1, 0.0)
     books.enter(session, 7, entry(300))
     books.enter(session, 7, entry(200))
-    assert (books.bytes_in_flight, books.requests_in_flight) == (200, 1)
+    assert (books.bytes_in_flight, books.requests_in_flight) == (500, 1), "both are under way"
+    assert books.settle(session, 7) is not None
+    assert (books.bytes_in_flight, books.requests_in_flight) == (0, 0)
+
+
+def test_only_a_small_fetch_is_exchanged_at_once() -> None:
+    books, session = Admission(), Session(b"a", 1, 0.0)
+    books.enter(session, 1, entry(deadline_ms=3_000.0))  # asked for 1,000 ms at 2,000
+    produce, fetch = (
+        unpack_route(pack_request(verb, 1, 900)) for verb in (Verb.PRODUCE, Verb.FETCH)
+    )
+    assert books.is_hasty(session, produce, 100, 2_000.0 + RESEND_MS - 1)
+    assert not books.is_hasty(session, produce, 100, 2_000.0 + RESEND_MS)
+    assert not books.is_hasty(session, fetch, 100, 2_001.0)
+    assert books.is_hasty(session, fetch, 1 << 20, 2_001.0), "nobody asks for so many queues"
+    assert not books.is_hasty(session, produce._replace(request_id=2), 100, 2_001.0)
 
 
 def test_a_session_is_busy_at_its_bytes_and_at_its_requests() -> None:

@@ -32,6 +32,7 @@ from shardmq.actors.protocol.limits import (
     SESSION_REQUESTS_MAX,
 )
 from shardmq.actors.protocol.verbs import Verb
+from shardmq.router.admission import RESEND_MS
 from shardmq.router.reception import Identity
 from shardmq.router.router import GRACE_MS, STOP_WAIT_MS, Router
 from support.manual import CountingRandomness, at
@@ -182,6 +183,7 @@ def test_any_shard_means_each_in_turn_that_is_there() -> None:
     ask = [front(Verb.PRODUCE, shard=SHARD_ANY, request_id=one) for one in range(4)]
     assert [link for link, _, _ in router.handle(ask, at(0))] == ["shard-0", "shard-1"] * 2
     router.link_changed("shard-0", False, at(1))
+    ask = [front(Verb.PRODUCE, shard=SHARD_ANY, request_id=one) for one in range(4, 8)]
     assert [link for link, _, _ in router.handle(ask, at(2))] == ["shard-1"] * 4
 
 
@@ -316,6 +318,19 @@ def test_a_resent_request_is_answered_once() -> None:
     [second] = router.handle([front(Verb.FETCH, request_id=4)], at(1))
     assert code_of(router.handle([answer(second)], at(2))) == Code.OK
     assert router.handle([answer(first)], at(3)) == []
+
+
+def test_one_request_sent_again_and_again_stays_within_the_bounds() -> None:
+    router = started()
+    again = [front(Verb.PRODUCE, b"\x80", bytes(5 << 20), request_id=4) for _ in range(20)]
+    handed_on = []
+    for second in range(5):
+        handed_on += router.handle(again, at(second * RESEND_MS))
+    [*copies, busy] = [one for one in handed_on if one[0] == "shard-0" or one is handed_on[-1]]
+    assert len(copies) == 3, "16 MiB a session"
+    assert code_of([busy]) == Code.BUSY
+    assert code_of(router.handle([answer(copies[0])], at(5_000))) == Code.OK
+    assert router.stats()["bytes_in_flight"] == 0
 
 
 # --- stop -------------------------------------------------------------------------------------
