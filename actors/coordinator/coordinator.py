@@ -77,12 +77,13 @@ class Coordinator:
 
     def handle(self, letters: Sequence[Letter], now: Now) -> list[Letter]:
         """Requests come to the mailbox, answers to DEFINE over the links."""
+        out: list[Letter] = []
         for letter in letters:
             if letter[0] == MAILBOX:
-                self._request(letter, now)
+                self._request(letter, now, out)
             else:
                 self._define_answered(letter, now)
-        return self._released(now)
+        return out + self._released(now)
 
     def link_changed(self, link: str, up: bool, now: Now) -> list[Letter]:
         """A shard that came is told everything; one that went holds up nobody."""
@@ -134,7 +135,7 @@ class Coordinator:
 
     # --- requests ----------------------------------------------------------------------------
 
-    def _request(self, letter: Letter, now: Now) -> None:
+    def _request(self, letter: Letter, now: Now, out: list[Letter]) -> None:
         _, peer, frames = letter
         try:
             asked = unpack_route(frames[1])
@@ -142,13 +143,14 @@ class Coordinator:
             self._malformed += 1
             return
         self._requests += 1
+        reply = self._not_taken(asked)
+        if reply is not None:
+            # It rests on nothing that has to be durable, and it must not fill what is full.
+            self._refused += 1
+            out.append((MAILBOX, peer, [frames[0], *reply]))
+            return
         waits_for_shards = False
         try:
-            if self._stopping:
-                raise Refused(Code.SHUTTING_DOWN, "the coordinator stops")
-            if len(self._for_disk) + len(self._for_shards) >= WAITING_MAX:
-                text = f"{WAITING_MAX} changes are under way"
-                raise Refused(Code.BUSY, text, retry_after_ms=BUSY_RETRY_MS)
             answer = self._decisions.decide(asked, frames[2] if len(frames) > 2 else b"", now)
             waits_for_shards = answer.waits_for_shards
             reply = ok_reply(asked, answer.header)
@@ -158,6 +160,15 @@ class Coordinator:
             reply = error_reply(asked, refused.code, str(refused), retry_after_ms=wait_ms)
         waiting = _Waiting(self._journal.end, peer, frames[0], asked, reply)
         (self._for_shards if waits_for_shards else self._for_disk).append(waiting)
+
+    def _not_taken(self, asked: Route) -> list[bytes] | None:
+        """The answer to a request that is not even looked at."""
+        if self._stopping:
+            return error_reply(asked, Code.SHUTTING_DOWN, "the coordinator stops")
+        if len(self._for_disk) + len(self._for_shards) >= WAITING_MAX:
+            text = f"{WAITING_MAX} answers wait for the disk or for shards"
+            return error_reply(asked, Code.BUSY, text, retry_after_ms=BUSY_RETRY_MS)
+        return None
 
     def _define_answered(self, letter: Letter, now: Now) -> None:
         link, _, frames = letter

@@ -129,7 +129,8 @@ class Housekeeping:
         elif isinstance(job, ScrubJob):
             self.scrubbed_bytes += job.next_lsn - job.start
             self._scrub_lsn = job.next_lsn
-            self.damages += job.damages
+            known = {one.start for one in self.damages}  # of an earlier round
+            self.damages += [one for one in job.damages if one.start not in known]
 
     def _prepare(self, now: Now, end: int) -> PrepareJob | None:
         files = self._files
