@@ -82,6 +82,9 @@ class Connection:
         self._thread_until_ms = inf
         self._later: deque[Callable[[], None]] = deque()
         self._stopping = False
+        self._inside = 0
+        """Threads in `wait`."""
+        self._all_left = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shardmq-client", daemon=True)
         self._thread.start()
 
@@ -89,13 +92,15 @@ class Connection:
 
     def turn(self) -> None:
         """Does everything that is ready. Call it with the lock held, after changing the core."""
+        if self._stopping:
+            return
         turn(self.core, self._wire, now())
         self._wake_others()
 
     def arm(self) -> None:
         """Makes sure that a new timer is seen. Call it with the lock held."""
         wake_at_ms = self.core.wake_at_ms
-        if wake_at_ms is None:
+        if wake_at_ms is None or self._stopping:
             return
         if self._leader is not None:
             if wake_at_ms < self._leader_until_ms:
@@ -112,18 +117,25 @@ class Connection:
     # --------------------------------------------------------------------- without the lock
 
     def wait(self, done: Callable[[], bool], timeout_ms: float | None = None) -> bool:
-        """Blocks until `done()` (called with the lock held, cheap); False after `timeout_ms`."""
+        """Blocks until `done()` (called with the lock held, cheap); False after `timeout_ms`, or
+        when somebody closes the connection."""
         until_ms = inf if timeout_ms is None else now().mono_ms + timeout_ms
         with self.lock:
-            self.turn()
-            while not done():
-                left_ms = until_ms - now().mono_ms
-                if left_ms <= 0:
-                    return False
-                if self._leader is None:
-                    self._lead(done, until_ms)
-                else:
-                    self._follow(done, left_ms)
+            self._inside += 1
+            try:
+                self.turn()
+                while not done():
+                    left_ms = until_ms - now().mono_ms
+                    if left_ms <= 0 or self._stopping:
+                        return False
+                    if self._leader is None:
+                        self._lead(done, until_ms)
+                    else:
+                        self._follow(done, left_ms)
+            finally:
+                self._inside -= 1
+                if self._stopping and not self._inside:
+                    self._all_left.set()
         return True
 
     def run(self, change: Callable[[Now], None]) -> None:
@@ -159,7 +171,7 @@ class Connection:
                     self._poll_unlocked(self._leader_until_ms - at.mono_ms)
                 at = now()
                 turn(self.core, self._wire, at)
-                if done() or at.mono_ms >= until_ms:
+                if done() or at.mono_ms >= until_ms or self._stopping:
                     return
                 if self._waiters:
                     self._wake_others()
@@ -236,10 +248,17 @@ class Connection:
         return self.wait(lambda: all(member.idle for member in self.members), timeout_ms)
 
     def close(self) -> None:
-        """Stops the thread and closes the sockets."""
+        """Sends away whoever waits, stops the thread and closes the sockets."""
         with self.lock:
             self._stopping = True
             os.eventfd_write(self._thread_wake, 1)
+            os.eventfd_write(self._leader_wake, 1)
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                waiter.wake()
+            if not self._inside:
+                self._all_left.set()
+        self._all_left.wait()
         if threading.current_thread() is not self._thread:
             self._thread.join()
         self._epoll.close()

@@ -135,6 +135,25 @@ def test_a_callback_may_close_the_connection(caplog: pytest.LogCaptureFixture) -
     assert caplog.text == ""
 
 
+def test_a_close_sends_away_whoever_waits() -> None:
+    with serve(FakeBroker()) as url:
+        connection = Connection(url, new_core("test"))
+        ended: list[bool] = []
+        threads = [
+            threading.Thread(target=lambda: ended.append(connection.wait(lambda: False)))
+            for _ in range(5)
+        ]
+        for thread in threads:
+            thread.start()
+        while connection._inside < 5:
+            threading.Event().wait(0.001)
+        connection.close()
+        for thread in threads:
+            thread.join(10)
+    assert ended == [False] * 5
+    assert not connection.wait(lambda: False), "closed is closed"
+
+
 def test_after_a_fork_every_use_is_an_error(connection: Connection) -> None:
     lock = connection.lock
     connection.forked()
