@@ -7,6 +7,7 @@ parts wait for it. Must not know what the routes are used for: who waits gives a
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any, NamedTuple
 
 from shardmq.actors.kernel.ports import Now
@@ -69,6 +70,7 @@ class Routes:
     def __init__(self, core: ClientCore) -> None:
         self._core = core
         self._known: dict[str, TopicMap] = {}
+        self._told_ms: dict[str, float] = {}
         self._waiting: dict[str, list[Waiting]] = {}
 
     def known(self, topic: str) -> TopicMap | None:
@@ -82,8 +84,14 @@ class Routes:
             known = self._known[route.topic] = TopicMap(route)
         return known
 
+    def age_ms(self, topic: str, now: Now) -> float:
+        """How long ago the coordinator was last asked for a topic; infinite if it never was."""
+        told_ms = self._told_ms.get(topic)
+        return inf if told_ms is None else now.mono_ms - told_ms
+
     def forget(self, topic: str) -> None:
         self._known.pop(topic, None)
+        self._told_ms.pop(topic, None)
 
     def ask(self, topic: str, done: Waiting, deadline_ms: float, now: Now) -> None:
         """Asks the coordinator; everybody who asks meanwhile gets the same answer."""
@@ -96,6 +104,8 @@ class Routes:
 
         def answered(reply: Reply, now: Now) -> None:
             found = self._read(topic, reply)
+            if isinstance(found, TopicMap):
+                self._told_ms[topic] = now.mono_ms
             for waiter in self._waiting.pop(topic):
                 waiter(found, now)
 

@@ -106,7 +106,7 @@ class ProducerCore:
         """
         check_message(message)
         if queue_id is not None:
-            self._check_queue(message.topic, queue_id)
+            self._check_queue(message.topic, queue_id, now)
         size = size_of(message)
         opened = self._open.get(message.topic)
         if opened is not None and opened.room < size and opened.messages:
@@ -142,6 +142,7 @@ class ProducerCore:
         parcel.bytes = size
         self._deal(parcel, columns, {}, map_, (now.wall_ms, now.wall_ms), deadline_ms, 1)
         self._lanes.pump(now)
+        self._routing.renew_if_old(topic, now)
         return parcel
 
     def limit(self, parcel: Parcel, deadline_ms: float) -> None:
@@ -207,11 +208,11 @@ class ProducerCore:
         share = max(self.options.buffer_bytes // 4, 1)
         return min(max(queues, 1) * QUEUE_BYTES, PARCEL_BYTES_MAX, share)
 
-    def _check_queue(self, topic: str, queue_id: object) -> None:
+    def _check_queue(self, topic: str, queue_id: object, now: Now) -> None:
         map_ = self._routing.known(topic)
         if not isinstance(queue_id, int) or isinstance(queue_id, bool) or queue_id < 0:
             raise InvalidArgument(f"a queue_id is a number from 0 on, not {queue_id!r}")
-        if map_ is not None and queue_id not in map_.queues:
+        if map_ is not None and not self._routing.renew_for(topic, queue_id, now):
             highest = max(map_.queues, default=-1)
             raise InvalidArgument(f"topic {topic!r} has queues 0 to {highest}, not {queue_id}")
 
@@ -265,6 +266,7 @@ class ProducerCore:
         born_ms = (opened.born_ms, now.wall_ms)
         explicit, deadline_ms = opened.explicit, opened.deadline_ms
         self._deal(parcel, columns, explicit, map_, born_ms, deadline_ms, SHARE_MESSAGES)
+        self._routing.renew_if_old(parcel.topic, now)
         return True
 
     def _deal(

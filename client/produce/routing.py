@@ -5,6 +5,9 @@ frozen until the new route is there and everything in flight is answered; then a
 dealt again in order, so no key is overtaken by its own later messages. While a topic is frozen
 nothing of it is sealed.
 
+Queues that are added provoke no refusal, so the route of a topic in use is asked for again every
+RENEW_MS, and at once when a message names a queue that the route does not have.
+
 A batch that some attempt may have stored is not dealt again: in another queue, or as other bytes,
 it could be stored twice. It stays where it is, and its queue says what became of it.
 """
@@ -29,6 +32,10 @@ __all__ = ["Routing", "RoutingEvents"]
 
 FAULTS_REMEMBERED = 1_000
 AGAIN_MS = 100.0
+RENEW_MS = 10_000.0
+"""How old the route of a topic in use may be; also how long added queues may stay unused."""
+FRESH_MS = 1_000.0
+"""A route that young is believed when it says that a queue does not exist."""
 
 
 class RoutingEvents(NamedTuple):
@@ -79,6 +86,29 @@ class Routing:
             else:
                 self._maps[topic] = map_
         return map_
+
+    def renew_if_old(self, topic: str, now: Now) -> None:
+        """The topic is in use: takes over what others have learned, and asks for its route again
+        if that is due, beside the sending."""
+        shared = self._routes.known(topic)
+        if shared is not None and shared is not self._maps.get(topic):
+            self._renewed(topic, shared, now)
+        if self._routes.age_ms(topic, now) >= RENEW_MS:
+            told = partial(self._renewed, topic)
+            self._routes.ask(topic, told, now.mono_ms + self._timeout_ms, now)
+
+    def renew_for(self, topic: str, queue_id: int, now: Now) -> bool:
+        """Whether a queue may exist: it does, or the route is too old to know. Then it is asked
+        for, and nothing of the topic is sealed before the answer."""
+        map_ = self._maps.get(topic)
+        if map_ is None or queue_id in map_.queues or topic in self._lanes.frozen:
+            return True
+        if self._routes.age_ms(topic, now) < FRESH_MS:
+            return False
+        self._lanes.frozen.add(topic)
+        del self._maps[topic]
+        self._ask(topic, now)
+        return True
 
     def sealable(self, topic: str) -> bool:
         """True if messages of the topic can be dealt now."""
@@ -135,6 +165,17 @@ class Routing:
         else:
             self._give_up(topic, SendFault(found.code, found.message, found.hint), now)
         self._lanes.pump(now)
+
+    def _renewed(self, topic: str, found: TopicMap | RouteFault, now: Now) -> None:
+        """A route that nobody waits for. What it lacks, shards and later questions will tell."""
+        known = self._maps.get(topic)
+        if known is None or isinstance(found, RouteFault) or topic in self._lanes.frozen:
+            return
+        self._maps[topic] = found
+        if (found.topic_id, found.slots_version) != (known.topic_id, known.slots_version):
+            # Keys have moved: first let everything that is under way arrive.
+            self._lanes.frozen.add(topic)
+            self._thaw_if_quiet(topic, now)
 
     def _give_up(self, topic: str, fault: SendFault, now: Now) -> None:
         if len(self._faults) >= FAULTS_REMEMBERED:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from msgspec import structs
+
 from shardmq.actors.protocol.batch import BatchView, read_batch_header
 from shardmq.actors.protocol.codec import decode_header, encode_header
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.frames import pack_reply, unpack_route
-from shardmq.actors.protocol.messages import ErrorReply, Produce, ProduceReply, ProduceResult
+from shardmq.actors.protocol.messages import (
+    ErrorReply,
+    Produce,
+    ProduceReply,
+    ProduceResult,
+    QueueRoute,
+)
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.client import Message, errors
 from shardmq.client.produce.columns import columns_of
 from shardmq.client.produce.core import ProducerCore
 from shardmq.client.produce.receipts import Parcel, SendReceipt
+from shardmq.client.produce.routing import FRESH_MS, RENEW_MS
 from support.clients import Wired
 
 
@@ -209,3 +219,61 @@ def test_a_deleted_topic_fails_what_waits() -> None:
     wired.advance(100)
     assert isinstance(future.exception(), errors.TopicNotFound)
     assert core.idle
+
+
+def grow(wired: Wired, queues: int) -> None:
+    """Adds queues to "t" as the coordinator does: the slot table stays."""
+    route = wired.broker.topics["t"]
+    more = wired.broker.create("more", queues - len(route.queues)).queues
+    first = len(route.queues)
+    added = [
+        QueueRoute(queue_id=first + at, number=one.number, shard=one.shard)
+        for at, one in enumerate(more)
+    ]
+    wired.broker.topics["t"] = structs.replace(
+        route, queues=[*route.queues, *added], version=route.version + 1
+    )
+
+
+def test_added_queues_are_used_once_the_route_in_use_is_renewed() -> None:
+    wired = Wired()
+    wired.broker.create("t", 1)
+    core = wired.producer()
+    send(wired, core)
+    grow(wired, 3)
+    used = {send(wired, core).result().queue_id for _ in range(3)}
+    assert used == {0}, "nothing told the producer yet"
+    wired.advance(RENEW_MS)
+    send(wired, core)
+    assert {send(wired, core).result().queue_id for _ in range(3)} == {0, 1, 2}
+    assert asked(wired) == 2
+
+
+def test_a_queue_that_the_route_lacks_is_asked_for_before_it_is_refused() -> None:
+    wired = Wired()
+    wired.broker.create("t", 1)
+    core = wired.producer()
+    send(wired, core)
+    grow(wired, 2)
+    wired.advance(FRESH_MS)
+    future = core.add_checked(Message("t", b"x"), 1, None, wired.now)
+    assert future is not None
+    core.flush(wired.now)
+    wired.run()
+    assert future.result().queue_id == 1
+    with pytest.raises(errors.InvalidArgument, match="has queues 0 to 1, not 2"):
+        core.add_checked(Message("t", b"x"), 2, None, wired.now)
+
+
+def test_a_second_producer_learns_what_the_first_has_heard() -> None:
+    wired = Wired()
+    wired.broker.create("t", 1)
+    one, two = wired.producer(), wired.producer()
+    send(wired, one)
+    send(wired, two)
+    grow(wired, 2)
+    wired.advance(RENEW_MS)
+    send(wired, one)
+    send(wired, two)
+    assert {send(wired, two).result().queue_id for _ in range(2)} == {0, 1}
+    assert asked(wired) == 2
