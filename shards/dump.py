@@ -112,7 +112,7 @@ def _verify(io: LogIO, directory: str, *, as_json: bool, accept: bool) -> int:
     """Print what is damaged; 0 if nothing is that was durable, 1 otherwise."""
     found = scan_log(
         io, directory, _header_bytes(io, directory), setaside.accepted(io, directory),
-        everything=True,
+        durable=setaside.durable_before(io, directory), everything=True,
     )  # fmt: skip
     if as_json:
         for finding in found.findings:

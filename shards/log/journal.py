@@ -160,6 +160,11 @@ class Journal(Batches):
         return self._options.directory
 
     @property
+    def keep_from(self) -> int:
+        """Start of the newest whole and durable snapshot: retention stops in front of it."""
+        return self._keep_from
+
+    @property
     def read_only(self) -> bool:
         """Damage waits for the operator; appends raise ReadOnlyLog."""
         return self._read_only

@@ -75,16 +75,19 @@ def segment_bases(io: LogIO, directory: str) -> list[int]:
 
 
 def scan_log(
-    io: LogIO, directory: str, header_bytes: int, accepted: Ranges = (), *, everything: bool = False
-) -> LogScan:
+    io: LogIO, directory: str, header_bytes: int, accepted: Ranges = (), *, durable: int = 0,
+    everything: bool = False,
+) -> LogScan:  # fmt: skip
     """Scan the log in `directory`.
 
     Args:
         header_bytes: length of the record that opens each segment.
         accepted: damages whose loss the operator has accepted.
+        durable: what is known of D besides what records name.
         everything: also the segments that recovery does not need.
     """
     result = LogScan(segment_bases(io, directory))
+    result.durable = durable
     bases = result.bases
     for index in reversed(range(len(bases))):
         base = bases[index]

@@ -8,14 +8,16 @@ Owns the mapping between names and numbers; touches no file.
     next-at-once.tmp            the same, where the loop could not wait
     LOCK                        who holds the directory
     accepted.json               damages whose loss the operator has accepted
-    set-aside/<lsn>-<epoch>.log.pending, then .log   bytes that recovery took out of the log
+    set-aside/<lsn>-<epoch>-<durable>.log.pending, then .log
+                                bytes that recovery took out of the log: from where, before which
+                                epoch, and D as it was then
 """
 
 from __future__ import annotations
 
 __all__ = [
     "ACCEPTED", "DRAFT_SUFFIX", "INDEX_SUFFIX", "LOCK", "LOG_SUFFIX", "NEXT", "NEXT_AT_ONCE",
-    "SET_ASIDE", "base_of", "epoch_of", "index_name", "log_name", "lsn_of", "path_of",
+    "SET_ASIDE", "base_of", "durable_of", "epoch_of", "index_name", "log_name", "lsn_of", "path_of",
     "set_aside_name",
 ]  # fmt: skip
 
@@ -46,9 +48,10 @@ def index_name(base: int) -> str:
     return f"{base:0{_DIGITS}d}{INDEX_SUFFIX}"
 
 
-def set_aside_name(lsn: int, epoch: int) -> str:
-    """Name of the file with the bytes that stood from `lsn` on, taken out before `epoch`."""
-    return f"{lsn:0{_DIGITS}d}-{epoch:010d}{LOG_SUFFIX}"
+def set_aside_name(lsn: int, epoch: int, durable: int) -> str:
+    """Name of the file with the bytes that stood from `lsn` on, taken out before `epoch`, when
+    `durable` was the largest durable lsn that the log named."""
+    return f"{lsn:0{_DIGITS}d}-{epoch:010d}-{durable:0{_DIGITS}d}{LOG_SUFFIX}"
 
 
 def lsn_of(path: str) -> int:
@@ -58,7 +61,12 @@ def lsn_of(path: str) -> int:
 
 def epoch_of(path: str) -> int:
     """The epoch in the name of a set-aside file."""
-    return int(path.rpartition("/")[2].partition("-")[2].partition(".")[0])
+    return int(path.rpartition("/")[2].split("-")[1])
+
+
+def durable_of(path: str) -> int:
+    """The durable lsn in the name of a set-aside file."""
+    return int(path.rpartition("/")[2].split("-")[2].partition(".")[0])
 
 
 def base_of(name: str, suffix: str = LOG_SUFFIX) -> int | None:

@@ -93,7 +93,10 @@ def _recover(
 ) -> Recovered:  # fmt: skip
     directory = options.directory
     header_bytes = PREFIX_BYTES + len(segment_header(options.owner))
-    found = scan_log(io, directory, header_bytes, setaside.accepted(io, directory))
+    found = scan_log(
+        io, directory, header_bytes, setaside.accepted(io, directory),
+        durable=setaside.durable_before(io, directory),
+    )  # fmt: skip
     _check_origin(io, options, found)
     if found.read_only:
         found.end = min(found.end, found.durable)

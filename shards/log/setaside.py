@@ -23,7 +23,7 @@ from .record import BATCH, FLOOR
 from .report import SetAside
 from .scan import CHUNK_BYTES, read_around_errors, scan
 
-__all__ = ["accept", "accepted", "describe", "pending", "set_aside", "settle"]
+__all__ = ["accept", "accepted", "describe", "durable_before", "pending", "set_aside", "settle"]
 
 PENDING = ".pending"
 _DRAFT = ".tmp"
@@ -43,7 +43,9 @@ class _Piece(NamedTuple):
 def set_aside(io: LogIO, directory: str, found: LogScan, epoch: int) -> None:
     """Copy everything behind `found.end` to a pending file, synced. No file if it is all zeros."""
     folder = names.path_of(directory, names.SET_ASIDE)
-    path = names.path_of(folder, names.set_aside_name(found.end, epoch))
+    path = names.path_of(folder, names.set_aside_name(found.end, epoch, found.durable))
+    if path.rpartition("/")[2] + PENDING in io.listdir(folder):
+        return  # by an attempt that was cut short; it saw more of the log than is left now
     pieces = _pieces(io, directory, found)
     if not pieces:
         return
@@ -108,6 +110,16 @@ def pending(io: LogIO, directory: str) -> list[SetAside]:
         elif name.endswith(PENDING):
             found.append(describe(io, path))
     return found
+
+
+def durable_before(io: LogIO, directory: str) -> int:
+    """D as a recovery that was cut short knew it: the records that named it may be removed."""
+    pending = [
+        one
+        for one in io.listdir(names.path_of(directory, names.SET_ASIDE))
+        if one.endswith(PENDING)
+    ]
+    return max(map(names.durable_of, pending), default=0)
 
 
 def describe(io: LogIO, path: str) -> SetAside:

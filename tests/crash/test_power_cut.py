@@ -45,6 +45,7 @@ def test_recovery_survives_a_power_cut_at_every_call(rounds: int) -> None:
     crash = CrashStates(options(), seed=rounds, pairs_max=4)
     for after in tails.states(disk):
         io, known = after.io(), model.copy()
+        known.learn_floors(after, options())
         crash.watch(io, known)
         journal, ledger = open_journal(io, options(), known.now())
         io.before = None
@@ -69,14 +70,15 @@ def test_a_tail_over_several_segments_is_taken_out_whole_however_often_that_is_c
             model.durable = journal.durable
     tails = CrashStates(settings, seed=seed, pairs_max=2)
     crash = CrashStates(settings, seed=seed, pairs_max=3)
-    for after in list(tails.states(disk))[:: max(1, 20 // DEPTH)]:
+    for after in list(tails.states(disk))[:: max(1, 40 // DEPTH)]:
         io, known = after.io(), model.copy()
+        known.learn_floors(after, settings)
         crash.watch(io, known)
         journal, ledger = open_journal(io, settings, known.now())
         io.before = None
         known.opened(io, journal, ledger)
     assert crash.tally.states > 200
-    assert crash.tally.set_aside > 20
+    assert crash.tally.set_aside > 10
 
 
 def test_a_recovery_cut_short_again_and_again_comes_to_the_same() -> None:

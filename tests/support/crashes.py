@@ -103,6 +103,7 @@ class CrashStates:
             inner = CrashStates(self.settings, seed=self.random.randrange(1 << 30), pairs_max=2)
             inner.tally = self.tally
             inner.nested = nested // 10
+            model.learn_floors(disk, self.settings)
             inner.watch(io, model)
         journal, ledger = open_journal(io, self.settings, model.now())
         io.before = None

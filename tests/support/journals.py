@@ -26,6 +26,7 @@ from shardmq.shards.log.logscan import segment_bases
 from shardmq.shards.log.options import JournalOptions
 from shardmq.shards.log.reader import iterate
 from shardmq.shards.log.record import BATCH, FLOOR, STATE, LogRecord
+from support.disk import SimDisk
 
 __all__ = [
     "DIRECTORY",
@@ -138,6 +139,8 @@ class Model:
         self.mono_ms = 0.0
         self.serial = 0
         self.epoch = -1
+        self.floors: dict[int, int] = {}
+        """Offsets that were once readable behind the end of the log: none may be given again."""
         self.dropped = 0
         """Segments that retention removed."""
 
@@ -150,7 +153,15 @@ class Model:
         twin = Model()
         twin.records, twin.durable = list(self.records), self.durable
         twin.mono_ms, twin.serial, twin.epoch = self.mono_ms, self.serial, self.epoch
+        twin.floors = dict(self.floors)
         return twin
+
+    def learn_floors(self, disk: SimDisk, settings: JournalOptions) -> None:
+        """Whatever recovery may be cut short on `disk` later, these offsets stay taken."""
+        journal, _ = open_journal(disk.clone().io(), settings, self.now(0))
+        for one in journal.report.set_aside:
+            for queue, floor in one.floors.items():
+                self.floors[queue] = max(floor, self.floors.get(queue, 0))
 
     def work(
         self, io: LogIO, settings: JournalOptions, rounds: int, *, close: bool = False
@@ -204,6 +215,8 @@ class Model:
             if record.kind == BATCH:
                 next_offset = record.base_offset + record.count
                 assert ledger.next_offset(record.queue) >= next_offset, "an offset is given again"
+        for queue, floor in self.floors.items():
+            assert ledger.next_offset(queue) >= floor, "an offset that was readable is given again"
         folder = f"{journal.directory}/set-aside"
         for name in io.listdir(folder):
             for queue, floor in setaside.describe(io, f"{folder}/{name}").floors.items():

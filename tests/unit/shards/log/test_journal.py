@@ -133,6 +133,17 @@ def test_a_roll_begins_a_segment_with_its_header_and_a_snapshot() -> None:
     assert all(SNAPSHOT in each for each in kinds.values())
 
 
+def test_a_snapshot_counts_only_when_it_is_durable() -> None:
+    io, journal, _ = _open(slice_bytes=1 << 16)
+    assert journal.keep_from == 0
+    journal.tick(_at(1))
+    journal.write()
+    assert journal.keep_from == 0
+    run_jobs(journal, _at(2))
+    (one,) = [one for one in records_of(io, journal) if one.kind == SNAPSHOT]
+    assert journal.keep_from == one.lsn
+
+
 def test_a_segment_is_bounded_in_records_too() -> None:
     _, journal, _ = _open(segment_bytes=1 << 20, segment_records=16)
     for turn in range(100):

@@ -27,8 +27,9 @@ def test_names_sort_as_their_numbers() -> None:
 
 
 def test_a_set_aside_file_names_its_position_and_epoch() -> None:
-    name = names.set_aside_name(4711, 12)
+    name = names.set_aside_name(4711, 12, 4000)
     assert name.startswith(f"{4711:020d}-")
     assert names.epoch_of(f"/log/set-aside/{name}.pending") == 12
+    assert names.durable_of(f"/log/set-aside/{name}.pending") == 4000
     assert names.lsn_of(f"/log/set-aside/{name}.pending") == 4711
     assert names.path_of("/log", "LOCK") == "/log/LOCK"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from shardmq.shards.log.errors import DirectoryInUse, LogError, OtherFormat, OtherOwner
-from shardmq.shards.log.record import STATE
+from shardmq.shards.log.record import BATCH, MARK, STATE
 from shardmq.shards.log.recovery import recover, segment_header
 from support.disk import SimDisk
-from support.journals import Ledger, Model, open_journal, options, run_jobs
+from support.journals import Ledger, Model, batch_of, open_journal, options, run_jobs
 from support.logbytes import LogBytes
 
 SEGMENT_0 = f"/log/{0:020d}.log"
@@ -109,6 +109,29 @@ def test_read_only_changes_nothing_at_all() -> None:
     journal.write()
     journal.close(model.now())
     assert before == {path: disk.read(path) for path in disk.paths()}
+
+
+def test_d_outlives_the_records_that_named_it() -> None:
+    """Rot below D, a torn tail whose records alone name D, and a crash while it is taken out."""
+    log = LogBytes()
+    log.header()
+    log.add(BATCH, batch_of(b"rots"))
+    log.add(BATCH, batch_of(b"durable"), base_offset=1)
+    end = log.end
+    log.durable = end
+    log.add(MARK)
+    log.data[log.starts[1] + 128] ^= 1
+    io = SimDisk().io()
+    for directory in ("/log", "/log/set-aside"):
+        io.make_directory(directory)
+    io.close(log.put(io, SEGMENT_0, free=500))
+    io.disk.rot(SEGMENT_0, end, bytes(64))  # as after the cut, before the new epoch
+    pending = f"/log/set-aside/{end:020d}-{1:010d}-{end:020d}.log.pending"
+    io.close(io.open(pending, create=True))
+    journal, ledger = open_journal(io, options())
+    assert journal.report.end == end
+    assert [one.label for one in journal.report.lost] == ["rot in data"]
+    assert ledger.next_offset(0) == 2
 
 
 def test_a_segment_that_shrank_gets_its_room_back() -> None:

@@ -37,7 +37,7 @@ def test_everything_behind_the_end_is_copied_with_its_positions() -> None:
     assert found.end == first.starts[2]
     setaside.set_aside(io, "/log", found, 5)
     (path,) = [one for one in io.disk.paths() if "set-aside" in one]
-    assert path == f"/log/set-aside/{found.end:020d}-{5:010d}.log.pending"
+    assert path == f"/log/set-aside/{found.end:020d}-{5:010d}-{found.durable:020d}.log.pending"
     assert io.disk.read(path) == bytes(first.data[found.end :] + second.data)
     durable = io.disk.power_cut(keep=[])
     assert path in durable.paths()
@@ -53,6 +53,17 @@ def test_its_floors_are_pending_until_they_are_settled() -> None:
     setaside.settle(io, "/log", [one])
     assert setaside.pending(io, "/log") == []
     assert io.disk.power_cut(keep=[]).paths()[-1].endswith(".log")
+
+
+def test_a_second_attempt_leaves_what_the_first_one_saw() -> None:
+    io, _, second, found = _torn_over_a_roll()
+    setaside.set_aside(io, "/log", found, 5)
+    assert setaside.durable_before(io, "/log") == found.durable > 0
+    (before,) = setaside.pending(io, "/log")
+    io.unlink(f"/log/{second.base:020d}.log")
+    found.bases.remove(second.base)
+    setaside.set_aside(io, "/log", found, 5)
+    assert setaside.pending(io, "/log") == [before]
 
 
 def test_zeros_are_not_worth_a_file() -> None:
