@@ -10,6 +10,7 @@ wakes thousands of polls must neither fill the memory nor keep the loop from oth
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from shardmq.actors.kernel.ports import Letter, Now
@@ -19,11 +20,12 @@ from shardmq.actors.protocol.messages import Fetch, FetchReply
 
 from .answers import Answers
 from .polls import Poll, Polls, PollState
-from .requests import Request
+from .requests import FATAL, Request
 from .serving import ServedQueue, Serving
 
 __all__ = ["Fetching"]
 
+_log = logging.getLogger("shardmq.shard")
 TURN_BYTES_MAX = 8 * MIB
 """Payload of all answers of one turn; the answer that crosses it still leaves."""
 TURN_ANSWERS_MAX = 1_024
@@ -39,6 +41,8 @@ class Fetching:
         self._answers = answers
         self.answered = 0
         self.bytes = 0
+        self.faults = 0
+        """Polls that met a bug."""
 
     def handle(self, request: Request, header: Fetch, now: Now, out: list[Letter]) -> None:
         """Take one FETCH: it is to be answered in this turn, or parked, or refused."""
@@ -76,13 +80,25 @@ class Fetching:
             poll = ready.popleft()
             if poll.state == PollState.SETTLED:
                 continue
-            letter, payload_bytes = self._answers.build(poll)
+            letter, payload_bytes = self._built(poll)
             poll.settle()
             out.append(letter)
             self.answered += 1
             self.bytes += payload_bytes
             bytes_left -= payload_bytes
             answers_left -= 1
+
+    def _built(self, poll: Poll) -> tuple[Letter, int]:
+        try:
+            return self._answers.build(poll)
+        except FATAL:
+            raise
+        except Exception:
+            # A poll that ended the process would come again, and end the next one, too.
+            self.faults += 1
+            _log.exception("a poll could not be answered")
+            text = "an unexpected fault; the log has it"
+            return poll.request.refuse(Code.INTERNAL, text), 0
 
     def wake(self, queues: Iterable[ServedQueue]) -> None:
         """Queues have news, or are not readable here any more."""

@@ -15,8 +15,12 @@ from shardmq.actors.protocol.frames import FrameError, Route, unpack_route
 from shardmq.actors.protocol.messages import Header
 from shardmq.actors.protocol.replies import error_reply, ok_reply
 
-__all__ = ["SESSION_BYTES", "Request", "read_request"]
+from .log.errors import LogError
 
+__all__ = ["FATAL", "SESSION_BYTES", "Request", "read_request"]
+
+FATAL = (AssertionError, LogError, OSError, MemoryError)
+"""Not the request's fault: the process ends."""
 SESSION_BYTES = 16
 """An envelope starts with router epoch and session number: together they name a session."""
 

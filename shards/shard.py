@@ -32,13 +32,12 @@ from .append import Appender
 from .define import Defining
 from .durability import Durability
 from .fetch import Fetching
-from .log.errors import LogError
 from .offsets import OffsetsOf
 from .plain_produce import PlainProducing
 from .polls import Polls
 from .produce import ProduceReplies, Producing
 from .producer_room import PRODUCERS_MAX, ProducerRoom
-from .requests import Request, read_request
+from .requests import FATAL, Request, read_request
 from .retention import Retention
 from .serving import Serving
 from .state.producers import Producers
@@ -48,8 +47,6 @@ from .state.topics import Topics
 __all__ = ["Shard", "ShardState"]
 
 _log = logging.getLogger("shardmq.shard")
-FATAL = (AssertionError, LogError, OSError, MemoryError)
-"""Not the request's fault: the process ends."""
 
 
 class ShardState:
@@ -184,7 +181,7 @@ class Shard:
             "replies_held": self._durability.held,
             "unsynced_bytes": journal.end - journal.durable,
             "requests_dropped": self._dropped,
-            "internal_errors": self._faults,
+            "internal_errors": self._faults + self._fetching.faults,
             "journal_end": journal.end,
             "journal_durable": journal.durable,
             "journal_epoch": journal.epoch,

@@ -28,6 +28,11 @@ Load = Callable[[int], IndexFile]
 _LOW = 0xFFFFFFFF
 
 
+class _Lost(Exception):
+    """A segment's index had to be built again from a damaged log, and holds nothing of the queue
+    any more; where the queue is to be found has been mended, so look again."""
+
+
 class _Words(NamedTuple):
     """The entries of one queue in one segment."""
 
@@ -126,17 +131,26 @@ class QueueIndex:
 
     def next_offset(self, queue: int) -> int:
         """Offset behind the newest batch still stored, 0 if there is none."""
-        where = self._where.get(queue)
-        if where is None:
-            return 0
-        words, _, stop = self._entries(where[-2], queue)
-        return words[stop - 4] + (words[stop - 2] >> 32)
+        while (where := self._where.get(queue)) is not None:
+            try:
+                words, _, stop = self._entries(where[-2], queue)
+            except _Lost:
+                continue
+            return words[stop - 4] + (words[stop - 2] >> 32)
+        return 0
 
     def spans(self, queue: int, offset: int, bytes_max: int, below_lsn: int) -> list[Span]:
         """See `QueueLog.spans`."""
-        where = self._where.get(queue)
-        if where is None:
-            return []
+        while (where := self._where.get(queue)) is not None:
+            try:
+                return self._spans(where, queue, offset, bytes_max, below_lsn)
+            except _Lost:
+                continue
+        return []
+
+    def _spans(
+        self, where: array[int], queue: int, offset: int, bytes_max: int, below_lsn: int
+    ) -> list[Span]:
         found: list[Span] = []
         taken = 0
         segment = max(_last_at_most(where, 1, 2, 0, len(where), offset), 0)
@@ -160,7 +174,16 @@ class QueueIndex:
 
     def offset_at_time(self, queue: int, wall_ms: int, below_lsn: int) -> int | None:
         """See `QueueLog.offset_at_time`."""
-        where = self._where.get(queue, array("Q"))
+        while (where := self._where.get(queue)) is not None:
+            try:
+                return self._offset_at_time(where, queue, wall_ms, below_lsn)
+            except _Lost:
+                continue
+        return None
+
+    def _offset_at_time(
+        self, where: array[int], queue: int, wall_ms: int, below_lsn: int
+    ) -> int | None:
         low, high = 0, len(where) // 2
         while low < high:  # the first segment whose last batch is not too old
             middle = (low + high) // 2
@@ -181,9 +204,12 @@ class QueueIndex:
     def queue_at(self, span: Span, base: int) -> int:
         """The queue of a batch found earlier, which lies in the segment `base`. A slow search, for
         naming a damaged record."""
-        for queue, where in self._where.items():
+        for queue, where in list(self._where.items()):
             if base in where[0::2]:
-                words, first, stop = self._entries(base, queue)
+                try:
+                    words, first, stop = self._entries(base, queue)
+                except _Lost:
+                    continue
                 row = _last_at_most(words, 1, ENTRY_WORDS, first, stop, span.lsn)
                 if row >= first and words[row + 1] == span.lsn:
                     return queue
@@ -201,8 +227,18 @@ class QueueIndex:
                 self._cache.popitem(last=False)
         else:
             self._cache.move_to_end(base)
-        first, stop = loaded.directory[queue]
-        return _Words(loaded.words, first, stop)
+        found = loaded.directory.get(queue)
+        if found is None:
+            self._mend(base, queue)
+            raise _Lost
+        return _Words(loaded.words, *found)
+
+    def _mend(self, base: int, queue: int) -> None:
+        where = self._where[queue]
+        at = 2 * where[0::2].index(base)
+        del where[at : at + 2]
+        if not where:
+            del self._where[queue]
 
 
 def _last_at_most(

@@ -160,3 +160,30 @@ def test_a_gap_that_a_power_cut_left_is_stepped_over(shard: ShardUnderTest) -> N
     assert (stepped.code, stepped.frames, stepped.next_offset) == (Code.OK, 0, 3)
     assert shard.fill(1, b"new").base_offset == 3
     assert shard.fetch((1, 1)).header.queues[0].next_offset == 4
+
+
+def test_rot_in_a_segment_and_in_its_index_costs_what_rotted_and_nothing_else() -> None:
+    shard = ShardUnderTest(segment_bytes=1 << 14, reserve_bytes=1 << 10)
+    shard.define(topic(retention_ms=3_600_000))
+    lsn = shard.journal.end
+    shard.fill(2, b"lone")
+    for _ in range(10):
+        shard.fill(1, b"x" * 4_000)
+        shard.pass_time(1_000)
+    shard.fill(2, b"later")
+    shard.disk.kill()
+    stem = f"/data/shard/{0:020d}"
+    shard.disk.rot(f"{stem}.log", lsn + 3, b"\xee" * 20)
+    shard.disk.rot(f"{stem}.idx", len(shard.disk.find(f"{stem}.idx").shown) - 5, b"\xee")
+    shard.open()
+    assert shard.fetch((2, 0)).header.queues[0].earliest == 1
+    (frame,) = shard.fetch((2, 1)).payload
+    assert len(batches_in(frame)) == 1
+    assert shard.fetch((1, 0)).payload
+    for _ in range(5):
+        shard.pass_time(10_000)
+    assert earliest_of(shard, 2) == 1
+
+
+def earliest_of(shard: ShardUnderTest, queue: int) -> int:
+    return shard.state.queues.at(queue).earliest

@@ -149,3 +149,18 @@ def test_one_message_may_wake_more_polls_than_one_turn_answers(
     rest = shard.turn()
     assert len(first) + len(rest) == 30
     assert shard.core.drained()
+
+
+def test_a_poll_that_meets_a_bug_is_refused_and_ends_nothing(
+    shard: ShardUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError(7)
+
+    shard.fill(1, b"x")
+    with monkeypatch.context() as patch:
+        patch.setattr(shard.journal, "spans", broken)
+        reply = shard.ask(Verb.FETCH, Fetch(queues=[FetchQueue(queue=1, offset=0)]))
+        assert reply.code == Code.INTERNAL
+    assert shard.core.stats()["internal_errors"] == 1
+    assert shard.fetch((1, 0)).payload
