@@ -106,9 +106,7 @@ class Defining:
         known_max = max((known.topic_id for known in self._topics.all()), default=0)
         if known_max <= header.topic_id_max:
             return False
-        _log.critical(
-            _FOREIGN, extra=fields(topic_id=known_max, topic_id_max=header.topic_id_max)
-        )
+        _log.critical(_FOREIGN, extra=fields(topic_id=known_max, topic_id_max=header.topic_id_max))
         return True
 
     def _define(self, definition: TopicDefinition, now: Now) -> None:

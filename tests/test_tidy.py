@@ -53,6 +53,7 @@ SHELLS: dict[str, str] = {
     "router/listen.py": "opens the port",
     "router/process.py": "composition root of a process",
     "router/readiness.py": "asks processes over sockets, with a timeout",
+    "shards/dump.py": "a command that reads the files of a log",
     "shards/log/realio.py": "LogIO on a real disk",
     "shards/process.py": "composes a shard from clock, disk and sockets",
 }
