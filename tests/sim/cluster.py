@@ -22,6 +22,10 @@ from .network import Link, Listener, Network
 from .swarm import Plan
 from .world import SimRandomness, World
 
+WATERMARK_SEGMENTS = 12
+"""Free space below which user data is refused. What is kept serves state records, snapshots, and
+the copies that each restart makes; segments are so small here that some restarts use several."""
+
 
 class ShardActor(Actor):
     """A shard with what the checks look at."""
@@ -65,7 +69,7 @@ def journal_options(plan: Plan, name: str) -> JournalOptions:
         segment_records=plan.segment_records,
         reserve_bytes=plan.reserve_bytes,
         unsynced_bytes_max=plan.unsynced_bytes_max,
-        free_bytes_min=4 * plan.segment_bytes,
+        free_bytes_min=WATERMARK_SEGMENTS * plan.segment_bytes,
         free_bytes_retain=0,
         retention_ms=plan.retention_ms if is_shard else None,
         retention_bytes=plan.retention_bytes if is_shard else None,

@@ -92,6 +92,9 @@ class Violation(NamedTuple):
 class History:
     """One run."""
 
+    copies: bool = False
+    """The network may deliver a request twice, which ZeroMQ does not. A copy that comes late may be
+    stored though its original was refused, so then "certainly not stored" binds nobody."""
     sends: list[Send] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     by_body: dict[bytes, Send] = field(default_factory=dict)

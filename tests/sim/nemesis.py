@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .cluster import Cluster
+from .cluster import WATERMARK_SEGMENTS, Cluster
 from .host import POWER_CUT, Host, State
 from .swarm import Plan
 from .world import World
 
 WALL_STEPS_MS = (-86_400_000, -3_600_000, -5_000, 1_000, 60_000, 86_400_000)
-
-FULL_SEGMENTS = 3
-"""Segments that a full disk still has room for; the journals' watermark is one more."""
 
 
 class Nemesis:
@@ -144,7 +141,7 @@ class Nemesis:
         disk = host.disk
         assert disk is not None
         # Below the watermark, with what the watermark is there to keep.
-        disk.fill(FULL_SEGMENTS * self.plan.segment_bytes)
+        disk.fill((WATERMARK_SEGMENTS - 1) * self.plan.segment_bytes)
         self.world.note(host.name, "disk full")
 
         def free() -> None:

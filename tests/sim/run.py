@@ -64,7 +64,8 @@ class Run:
     ) -> None:
         self.plan = plan or draw(seed)
         self.world = World(seed, echo)
-        self.history = History()
+        copies = self.plan.outer.duplicate + self.plan.inner.duplicate > 0
+        self.history = History(copies=copies)
         self.cluster = Cluster(self.world, self.plan)
         self.load = Load(self.world, self.plan, self.cluster, self.history)
         self.oracle = Oracle(self.world, self.plan, self.cluster, self.history, self.load)

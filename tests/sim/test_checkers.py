@@ -186,6 +186,14 @@ def test_a_consumer_that_stopped_early_is_seen() -> None:
     ]
 
 
+def test_a_failed_send_may_be_stored_only_where_requests_are_copied() -> None:
+    history, logs = honest()
+    history.sends[5].fate = Fate.FAILED
+    assert [one.rule for one in checkers.check_all(history, logs)] == ["invented"]
+    history.copies = True
+    assert checkers.check_all(history, logs) == []
+
+
 def test_what_retention_or_deletion_took_is_not_missed() -> None:
     history, logs = honest()
     logs[1] = QueueLog(2, 3, logs[1].messages[2:])
