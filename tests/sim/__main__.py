@@ -8,9 +8,8 @@ from pathlib import Path
 TESTS = str(Path(__file__).parent.parent)
 
 if __name__ == "__main__":
-    # Workers that are spawned start here again, so the path is set for them, too.
-    if TESTS not in sys.path:
-        sys.path.insert(0, TESTS)
+    # Here it is tests.sim, everywhere else sim; workers that are spawned inherit the path.
+    sys.path.insert(0, TESTS)
     from sim.campaign import main
 
     sys.exit(main())
