@@ -31,7 +31,7 @@ from shardmq.shards.log.options import JournalOptions
 from shardmq.shards.log.realio import RealLogIO
 from shardmq.shards.shard import ShardState
 
-SEGMENT_RECORDS = JournalOptions.__struct_defaults__[1]
+SEGMENT_RECORDS = JournalOptions(directory=".").segment_records
 MESSAGES = 8 * SEGMENT_RECORDS - 4_000
 """Almost eight segments full of records: what lies behind the last snapshot is at its bound."""
 TURN_MESSAGES = 512

@@ -28,7 +28,9 @@ _POLL_MESSAGES = 1_000
 
 @click.command("consume")
 @topic_argument
-@click.option("-f", "--follow", is_flag=True, help="Wait for new messages, until Ctrl-C.")
+@click.option(
+    "-f", "--follow", is_flag=True, help="Wait for new messages in the queues there are now."
+)
 @click.option(
     "--from", "start", default=None, metavar="WHERE",
     help="earliest, latest, an offset, a time (2013-01-31T08:00) or so long ago (-10m); default is"
