@@ -13,7 +13,9 @@ second line of defence no sleep is longer than a second, and after it all socket
 
 Sending never blocks. A ROUTER that cannot take a reply (peer gone, or its pipe full) drops it: who
 asked asks again. A link that cannot take a request is reported down, and up again once there is
-room: its core has answered or kept what was on the way.
+room: its core has answered or kept what was on the way. A link that is not connected takes nothing,
+by our own rule and not by libzmq's IMMEDIATE (`sockets.py`); only what was on its way when the
+connection broke may reach the peer's next life, as it might on any network.
 """
 
 from __future__ import annotations
@@ -43,20 +45,31 @@ _POLLIN = int(zmq.POLLIN)
 _POLLOUT = int(zmq.POLLOUT)
 
 
+def _nobody_there(_frame: object, _flags: int) -> None:
+    raise zmq.Again
+
+
 class _Port:
     """One socket that letters travel through."""
 
-    __slots__ = ("choked", "connected", "events", "inbox", "monitor", "name", "send")
+    __slots__ = ("_send", "choked", "connected", "events", "inbox", "monitor", "name", "send")
 
     def __init__(self, name: str, socket: zmq.Socket[bytes], inbox: Inbox) -> None:
         self.name = name
         self.inbox = inbox
         self.monitor: zmq.Socket[bytes] | None = None
         # The wrapper's `send` costs three times as much as the socket's own.
-        self.send: Callable[..., Any] = RawSocket.send.__get__(socket)
+        self._send: Callable[..., Any] = RawSocket.send.__get__(socket)
+        self.send = self._send
         self.events: Callable[[int], Any] = socket.get
         self.connected = False
         self.choked = False
+
+    def turns(self, connected: bool) -> None:
+        """News of a link's connection."""
+        self.connected = connected
+        self.choked = False
+        self.send = self._send if connected else _nobody_there
 
     @property
     def up(self) -> bool:
@@ -103,6 +116,7 @@ class Exchange:
             link, monitor = open_link(self._context, address)
             port = self._add(name, link, "link", plan)
             port.monitor = monitor
+            port.turns(connected=False)
             monitor_fd = _descriptor(monitor)
             self._monitor_of_fd[monitor_fd] = port
             self._epoll.register(monitor_fd, select.EPOLLIN)
@@ -171,6 +185,10 @@ class Exchange:
 
     def collect(self, letters: list[Letter], calls: list[Letter]) -> None:
         """Appends what arrived, a bounded drain of each socket; see `Inbox.drain`."""
+        for port in self._links_changed:
+            # The last answers of a peer that is gone come ahead of that news.
+            while not port.inbox.drain(letters, calls):
+                pass
         readable = self._readable
         if not readable:
             return
@@ -191,8 +209,7 @@ class Exchange:
         for port in dict.fromkeys(ports):
             for event in _monitor_events(port.monitor):
                 was_up = port.up
-                port.connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
-                port.choked = False
+                port.turns(connected=event == zmq.EVENT_HANDSHAKE_SUCCEEDED)
                 if port.up != was_up:
                     changes.append((port.name, port.up))
             # Also takes in the new pipe, or a send right now might not see it yet.

@@ -311,6 +311,8 @@ class ClientCore:
                 self._finish(call, reply._replace(unknown=call.unknown), now)
 
     def _wait_for_session(self, call: Call, now: Now) -> None:
+        if not call.sent:
+            return  # what an older connection left behind; the call waits already
         call.sent = False
         self._arm(call, call.deadline_ms)
         self._unsent.append(call)

@@ -1,9 +1,11 @@
 """Wire: the DEALER socket of one connection, and the clock beside it. The only place of the client
 that touches ZeroMQ. Owns socket options; knows frames only as lists of bytes.
 
-`IMMEDIATE`: nothing is queued for a peer that is not there, so a reconnect never delivers what the
-core has given up. No routing id: a taken one would be black-holed. Reconnects are libzmq's (100 ms
-to 2 s); the monitor tells about them, so that HELLO goes out at once.
+Nothing is sent before the monitor said that a peer is there, so nothing queues up for one that is
+not. That is our rule and not libzmq's IMMEDIATE, which throws away at a disconnect what arrived and
+was not read yet, such as a broker's last answers. No routing id: a taken one would be black-holed.
+Reconnects are libzmq's (100 ms to 2 s); the monitor tells about them, so that HELLO goes out at
+once.
 """
 
 from __future__ import annotations
@@ -68,7 +70,6 @@ class Wire:
         self._context = zmq.Context()
         self._socket = zmq.Socket(self._context, zmq.DEALER)
         for option, value in (
-            (zmq.IMMEDIATE, 1),
             (zmq.LINGER, LINGER_MS),
             (zmq.RECONNECT_IVL, RECONNECT_MS),
             (zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX),
@@ -81,6 +82,7 @@ class Wire:
             self._socket.setsockopt(option, value)
         self._monitor = self._socket.get_monitor_socket(_UP | _DOWN)
         self._socket.connect(url)
+        self._up = False
         self._send: Any = self._socket.send
         self._recv: Any = self._socket.recv
         self._get: Any = self._socket.getsockopt
@@ -96,7 +98,8 @@ class Wire:
         changes = []
         while self._get_news(_EVENTS) & _POLLIN:
             event, _ = _EVENT.unpack(self._monitor.recv_multipart(_NOBLOCK)[0])
-            changes.append(event == _UP)
+            self._up = event == _UP
+            changes.append(self._up)
         return changes
 
     def receive(self) -> list[bytes] | None:
@@ -109,8 +112,10 @@ class Wire:
         return frames
 
     def send(self, frames: list[bytes]) -> bool:
-        """False if libzmq takes nothing now; `fds` will tell when it may. Only the first frame can
-        be refused: the others follow it into the same pipe."""
+        """False if nobody is there or libzmq takes nothing now; `fds` will tell when it may. Only
+        the first frame can be refused: the others follow it into the same pipe."""
+        if not self._up:
+            return False
         send = self._send
         try:
             for frame in frames[:-1]:

@@ -94,11 +94,6 @@ class Caller:
         assert envelope == ENVELOPE, "an actor echoes the envelope"
         return unpack_route(route), rest
 
-    def receive_or_lose(self) -> Route | None:
-        """The next reply's route; None if the link went down before it could be read."""
-        self._until(lambda: bool(self._inbox) or not self.is_up)
-        return self.receive()[0] if self._inbox else None
-
     def ask(self, verb: int, *payload: bytes) -> tuple[Route, list[bytes]]:
         self.send(verb, *payload)
         return self.receive()

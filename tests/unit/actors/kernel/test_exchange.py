@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -97,6 +98,34 @@ def test_a_link_that_is_reported_up_takes_a_letter_at_once(opened: Open, directo
         eventually(lambda: collected(actor))  # noqa: B023
         actor.close(0)
         eventually(lambda: ("a", False) in changes(caller))
+
+
+def test_the_last_answers_of_an_actor_that_closes_are_read_before_its_link_is_down(
+    opened: Open, directory: Path
+) -> None:
+    actor = opened(SocketPlan(mailbox=address(directory, "a")))
+    caller = opened(SocketPlan(links={"a": address(directory, "a")}))
+    eventually(lambda: ("a", True) in changes(caller))
+    caller.send([("a", b"", FRAMES)] * 300)
+    asked: list[Letter] = []
+    eventually(lambda: asked.extend(collected(actor)) or len(asked) == 300)
+    actor.send(asked)
+    actor.close(500)
+    # The caller looks up only when the connection is long gone.
+    (monitor_fd,) = caller._monitor_of_fd
+    assert select.select([monitor_fd], [], [], 20)[0], "the connection is gone"
+    assert len(collected(caller)) == 300
+    assert caller.link_changes() == [("a", False)]
+
+
+def test_nothing_sent_to_nobody_reaches_who_comes_later(opened: Open, directory: Path) -> None:
+    caller = opened(SocketPlan(links={"a": address(directory, "a")}))
+    caller.send([("a", b"", [*FRAMES, b"too early"])])
+    actor = opened(SocketPlan(mailbox=address(directory, "a")))
+    eventually(lambda: ("a", True) in changes(caller))
+    caller.send([("a", b"", [*FRAMES, b"in time"])])
+    (letter,) = eventually(lambda: collected(actor))
+    assert letter[2][-1] == b"in time"
 
 
 def test_what_a_link_that_is_down_does_not_take_is_counted(opened: Open, directory: Path) -> None:

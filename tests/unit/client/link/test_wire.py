@@ -5,11 +5,13 @@ from __future__ import annotations
 import select
 
 import pytest
+import zmq
 
 from shardmq.client import errors
 from shardmq.client.link.core import ClientCore, State
 from shardmq.client.link.turning import turn
 from shardmq.client.link.wire import DEFAULT_URL, Wire, checked_url, now
+from support.actors import eventually
 from support.clients import SameRandomness, serve
 from support.fake_broker import FakeBroker
 
@@ -41,6 +43,23 @@ def test_a_core_and_a_broker_meet_over_a_socket() -> None:
             assert poll.poll(10_000), "the broker answers HELLO"
             turn(core, wire, now())
         wire.close()
+
+
+def test_the_last_answer_of_a_broker_that_closes_is_still_read() -> None:
+    context = zmq.Context()
+    router = context.socket(zmq.ROUTER)
+    wire = Wire(f"tcp://127.0.0.1:{router.bind_to_random_port('tcp://127.0.0.1')}")
+    assert eventually(wire.news) == [True]
+    assert wire.send([b"request"])
+    peer, _ = router.recv_multipart()
+    assert wire.receive() is None
+    router.send_multipart([peer, b"answer"])
+    context.destroy(linger=500)
+    assert wire._monitor.poll(20_000), "the connection is gone"
+    assert wire.receive() == [b"answer"]
+    assert wire.news() == [False]
+    assert not wire.send([b"too late"])
+    wire.close()
 
 
 def test_nothing_is_taken_for_a_peer_that_is_not_there() -> None:
