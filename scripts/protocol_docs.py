@@ -25,7 +25,7 @@ from typing import Any
 
 import msgspec
 
-from shardmq.actors.protocol import codes, limits, messages, verbs
+from shardmq.actors.protocol import codes, group_messages, limits, messages, verbs
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/protocol.md"
@@ -124,6 +124,8 @@ def type_text(kind: Any) -> str:
     if isinstance(kind, msgspec.inspect.ListType):
         bound = f", at most {kind.max_length:,}" if kind.max_length else ""
         return f"list of {type_text(kind.item_type)}{bound}"
+    if isinstance(kind, msgspec.inspect.TupleType):
+        return f"[{', '.join(map(type_text, kind.item_types))}]"
     if isinstance(kind, msgspec.inspect.DictType):
         return f"map of string to {type_text(kind.value_type)}"
     if isinstance(kind, msgspec.inspect.LiteralType):
@@ -139,16 +141,20 @@ def default_text(field: Any) -> str:
         return "required"
     factory = field.default_factory
     value = field.default if factory is msgspec.UNSET or not callable(factory) else factory()
-    return f"`{json.dumps(value)}`"
+    return f"`{json.dumps(msgspec.to_builtins(value))}`"
 
 
 def header_tables() -> str:
     """All headers, in the order of the source; each with its doc and a row for each field."""
     parts = []
-    for node in source_of(messages).body:
-        if not isinstance(node, ast.ClassDef) or node.name == "Header":
-            continue
-        kind = getattr(messages, node.name)
+    nodes = [
+        (module, node)
+        for module in (messages, group_messages)
+        for node in source_of(module).body
+        if isinstance(node, ast.ClassDef) and node.name != "Header"
+    ]
+    for module, node in nodes:
+        kind = getattr(module, node.name)
         about = strings_under(node.body)
         parts.append(f"#### {node.name}\n\n")
         if ast.get_docstring(node):

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from shardmq.actors.protocol import group_messages as g
 from shardmq.actors.protocol import messages as m
 from shardmq.actors.protocol.batch import BatchView, Columns, check_batch, encode_batch
 from shardmq.actors.protocol.checksum import crc32c
@@ -155,6 +156,67 @@ def exchanges() -> dict[Verb, tuple[int, m.Header, list[bytes], m.Header, list[b
         Verb.DEFINE: (0, m.Define(topics=[ROUTE_OF_TOPIC], live_topic_ids=[7], topic_id_max=7),
                       [],
                       m.DefineReply(queues=1), []),
+        **group_exchanges(),
+    }  # fmt: skip
+
+
+def group_exchanges() -> dict[Verb, tuple[int, m.Header, list[bytes], m.Header, list[bytes]]]:
+    """The same for the verbs about consumer groups."""
+    any_, mail, member = SHARD_ANY, SHARD_COORDINATOR, "billing-1"
+    wish = g.Subscription(topic="orders", expression="paid || shipped")
+    held = g.AssignedQueue(topic="orders", queue_id=0, queue=12, shard=0, generation=5)
+    owner = g.QueueOwner(topic="orders", queue_id=0, queue=12, shard=0, generation=5, owner=member)
+    info = g.MemberInfo(member=member, queues=1, lease_ms=10_000, silent_ms=42)
+    failed = g.NackMessage(offset=502, cause="ValueError: no such customer")
+    cursor = g.CursorResult(
+        queue=12,
+        floor=500,
+        ranges=[(502, 503)],
+        generation=5,
+        member=member,
+        latest=503,
+        lag=2,
+        oldest_at_ms=NOW_MS + 7,
+    )
+    grant = g.GrantQueue(
+        queue=12,
+        generation=5,
+        member=member,
+        expression="paid || shipped",
+        start=g.Start(at="earliest"),
+    )
+    return {
+        Verb.ACK: (0, g.Ack(group_id=3, queues=[g.AckQueue(
+            queue=12, generation=5, floor=500, ranges=[(502, 503)])]), [],
+            g.AckReply(queues=[g.AckResult(queue=12, floor=500)]), []),
+        Verb.CURSORS: (0, g.Cursors(group_id=3, queues=[12]), [],
+                       g.CursorsReply(queues=[cursor]), []),
+        Verb.NACK: (0, g.Nack(group_id=3, queues=[g.NackQueue(
+            queue=12, generation=5, messages=[failed])]), [],
+            g.NackReply(queues=[g.NackResult(queue=12)]), []),
+        Verb.GROUP_JOIN: (any_, g.GroupJoin(group="billing", member=member, subscriptions=[wish],
+                                            start=g.Start(at="earliest")), [],
+                          g.GroupJoinReply(group_id=3, lease_ms=10_000), []),
+        Verb.EVENTS: (any_, g.Events(group_id=3, member=member, version=8, wait_ms=3_000), [],
+                      g.EventsReply(version=9, queues=[held]), []),
+        Verb.GROUP_LEAVE: (any_, g.GroupLeave(group_id=3, member=member), [],
+                           g.GroupLeaveReply(), []),
+        Verb.GROUP_LIST: (any_, g.GroupList(), [], g.GroupListReply(groups=[g.GroupSummary(
+            group="billing", group_id=3, model="clustering", members=1, topics=1)]), []),
+        Verb.GROUP_DESCRIBE: (any_, g.GroupDescribe(group="billing"), [], g.GroupDescription(
+            group="billing", group_id=3, model="clustering", strategy="sticky",
+            subscriptions=[wish], members=[info], queues=[owner]), []),
+        Verb.GROUP_DELETE: (any_, g.GroupDelete(group="billing"), [],
+                            g.GroupDeleteReply(group_id=3), []),
+        Verb.GROUP_RESET: (any_, g.GroupReset(group="billing", topic="orders"), [],
+                           g.GroupResetReply(queues=[g.ResetResult(
+                               queue_id=0, queue=12, before=503, after=0)]), []),
+        Verb.GRANT: (0, g.Grant(group_id=3, group="billing", queues=[grant]), [],
+                     g.GrantReply(queues=[g.GrantResult(queue=12, generation=5)]), []),
+        Verb.RELEASE: (0, g.Release(until_ms=NOW_MS, wait_ms=30_000), [],
+                       g.ReleaseReply(next_due_ms=NOW_MS + 10_000), []),
+        Verb.SESSIONS_GONE: (mail, g.SessionsGone(sessions=["00c0ffee00c0ffee" * 2]), [],
+                             g.SessionsGoneReply(), []),
     }  # fmt: skip
 
 

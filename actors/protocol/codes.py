@@ -28,12 +28,17 @@ class Code(IntEnum):
     MOVED = 412
     TOO_LARGE = 413
     STALE_SEQUENCE = 414
+    GROUP_NOT_FOUND = 415
     OFFSET_OUT_OF_RANGE = 416
+    RECEIPT_EXPIRED = 417
     INVALID_NAME = 422
     INVALID_ARGUMENT = 423
+    SUBSCRIPTION_CONFLICT = 424
+    GROUP_IN_USE = 425
     UNSUPPORTED_VERSION = 426
     CORRUPT_BATCH = 428
     UNKNOWN_SESSION = 440
+    UNKNOWN_MEMBER = 441
     INTERNAL = 500
     NOT_SUPPORTED = 501
     BUSY = 503
@@ -67,12 +72,17 @@ CODE_ROWS: tuple[CodeRow, ...] = (
     CodeRow(Code.MOVED, True, "no", "send to the shard that the reply names"),
     CodeRow(Code.TOO_LARGE, False, "no", "keep below the limit that the message names"),
     CodeRow(Code.STALE_SEQUENCE, False, "no", "a later batch of this producer is stored already"),
+    CodeRow(Code.GROUP_NOT_FOUND, False, "no", "a group comes to be with its first member"),
     CodeRow(Code.OFFSET_OUT_OF_RANGE, False, "no", "seek between `earliest` and `latest`"),
+    CodeRow(Code.RECEIPT_EXPIRED, False, "no", "the message is given to others; receive again"),
     CodeRow(Code.INVALID_NAME, False, "no", "use a name that the rules allow"),
     CodeRow(Code.INVALID_ARGUMENT, False, "no", "mend the argument that the message names"),
+    CodeRow(Code.SUBSCRIPTION_CONFLICT, False, "no", "subscribe alike, or use another group"),
+    CodeRow(Code.GROUP_IN_USE, False, "no", "stop the members that the message names first"),
     CodeRow(Code.UNSUPPORTED_VERSION, False, "no", "use a version that the message names"),
     CodeRow(Code.CORRUPT_BATCH, True, "no", "the checksum does not fit; send the batch again"),
     CodeRow(Code.UNKNOWN_SESSION, True, "no", "say HELLO again, then resend"),
+    CodeRow(Code.UNKNOWN_MEMBER, False, "no", "the lease ran out; join the group again"),
     CodeRow(Code.INTERNAL, True, "unknown", "a fault of the broker; its log has the details"),
     CodeRow(Code.NOT_SUPPORTED, False, "no", "this broker does not have the feature"),
     CodeRow(Code.BUSY, True, "no", "wait `retry_after_ms`, then resend"),

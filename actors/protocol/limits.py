@@ -51,6 +51,21 @@ DEADLINE_MS_MAX = 600_000
 PARKED_POLLS_MAX = 20_000
 """Parked FETCH requests of one shard."""
 
+GROUP_SUBSCRIPTIONS_MAX = 256
+"""Topics that one group may subscribe to."""
+GROUPS_MAX = 10_000
+GROUP_MEMBERS_MAX = 10_000
+EXPRESSION_CHARS_MAX = 1_024
+NACK_DETAIL_CHARS_MAX = 8 * KIB
+"""Of a cause or a stack trace that a failed message carries on."""
+ACK_RANGES_MAX = 4_096
+"""Ranges above the floor of one cursor, then BUSY until the floor moves."""
+LEASE_MS = 10_000
+"""How long a member of a group may be silent, unless it asks for another time."""
+LEASE_MS_MIN = 1_000
+LEASE_MS_MAX = 600_000
+ATTEMPTS_MAX = 1_000
+
 TOPIC_QUEUES_MAX = 16_384
 TOPICS_MAX = 100_000
 SLOTS = 4_096

@@ -278,10 +278,14 @@ class ProduceReply(Header, kw_only=True):
 class FetchQueue(Header, kw_only=True):
     queue: U32
     offset: U63
+    generation: U63 = 0
+    """Of the group's grant; without a group 0."""
 
 
 class Fetch(Header, kw_only=True):
     queues: _PerQueue[FetchQueue]
+    group_id: U32 = 0
+    """Reads for a group: what its subscription does not select may be left out. 0: for nobody."""
     bytes_max: U63 = 1_048_576
     """Credit: the reply's payload is not larger, unless a single batch is."""
     wait_ms: U63 = 0

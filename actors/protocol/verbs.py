@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum, IntEnum
 from typing import Any, NamedTuple
 
+from . import group_messages as g
 from . import messages as m
 
 __all__ = ["VERB_ROWS", "Destination", "Verb", "VerbRow", "row_of"]
@@ -28,7 +29,20 @@ class Verb(IntEnum):
     PRODUCE = 20
     FETCH = 21
     OFFSETS = 22
+    ACK = 23
+    CURSORS = 24
+    NACK = 25
+    GROUP_JOIN = 30
+    EVENTS = 31
+    GROUP_LEAVE = 32
+    GROUP_LIST = 33
+    GROUP_DESCRIBE = 34
+    GROUP_DELETE = 35
+    GROUP_RESET = 36
     DEFINE = 40
+    GRANT = 41
+    RELEASE = 42
+    SESSIONS_GONE = 43
 
 
 class Destination(Enum):
@@ -79,8 +93,34 @@ VERB_ROWS: tuple[VerbRow, ...] = (
             "reads many queues of a shard, waiting until something is there"),
     VerbRow(Verb.OFFSETS, m.Offsets, m.OffsetsReply, Destination.SHARD, "topic:read", True,
             "earliest, latest and by-time offsets of queues"),
+    VerbRow(Verb.ACK, g.Ack, g.AckReply, Destination.SHARD, "group:consume", True,
+            "a member moves its group's cursors"),
+    VerbRow(Verb.CURSORS, g.Cursors, g.CursorsReply, Destination.SHARD, "group:describe", True,
+            "where a group is in queues of a shard, and how far behind"),
+    VerbRow(Verb.NACK, g.Nack, g.NackReply, Destination.SHARD, "group:consume", True,
+            "messages that failed come again later, or become dead letters"),
+    VerbRow(Verb.GROUP_JOIN, g.GroupJoin, g.GroupJoinReply, Destination.COORDINATOR,
+            "group:consume", True, "a member comes to a group, which comes to be with its first"),
+    VerbRow(Verb.EVENTS, g.Events, g.EventsReply, Destination.COORDINATOR, "group:consume", True,
+            "waits for news of the queues that a member holds; its heartbeat"),
+    VerbRow(Verb.GROUP_LEAVE, g.GroupLeave, g.GroupLeaveReply, Destination.COORDINATOR,
+            "group:consume", True, "a member goes"),
+    VerbRow(Verb.GROUP_LIST, g.GroupList, g.GroupListReply, Destination.COORDINATOR,
+            "group:describe", True, "lists groups"),
+    VerbRow(Verb.GROUP_DESCRIBE, g.GroupDescribe, g.GroupDescription, Destination.COORDINATOR,
+            "group:describe", True, "members of a group, and who holds which queue"),
+    VerbRow(Verb.GROUP_DELETE, g.GroupDelete, g.GroupDeleteReply, Destination.COORDINATOR,
+            "group:delete", True, "forgets a group without members"),
+    VerbRow(Verb.GROUP_RESET, g.GroupReset, g.GroupResetReply, Destination.COORDINATOR,
+            "group:update", True, "moves the cursors of a group"),
     VerbRow(Verb.DEFINE, m.Define, m.DefineReply, Destination.INTERNAL, "internal", True,
             "the coordinator tells a shard the topics as they are now"),
+    VerbRow(Verb.GRANT, g.Grant, g.GrantReply, Destination.INTERNAL, "internal", True,
+            "the coordinator tells a shard who reads what for a group"),
+    VerbRow(Verb.RELEASE, g.Release, g.ReleaseReply, Destination.INTERNAL, "internal", True,
+            "the coordinator tells a shard up to when scheduled messages are due"),
+    VerbRow(Verb.SESSIONS_GONE, g.SessionsGone, g.SessionsGoneReply, Destination.INTERNAL,
+            "internal", True, "a router tells the coordinator which connections ended"),
 )  # fmt: skip
 
 _ROWS = {int(row.verb): row for row in VERB_ROWS}

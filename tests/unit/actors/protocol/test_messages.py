@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from shardmq.actors.protocol import messages
+from shardmq.actors.protocol import group_messages, messages
 from shardmq.actors.protocol.messages import Header
 from shardmq.actors.protocol.verbs import VERB_ROWS
 
 HEADERS = [
     kind
-    for kind in vars(messages).values()
+    for kind in (vars(messages) | vars(group_messages)).values()
     if isinstance(kind, type) and issubclass(kind, Header) and kind is not Header
 ]
 
@@ -56,6 +56,8 @@ def _sample(info: Any) -> Any:
         return {one.name: _sample(one.type) for one in info.fields if one.required}
     if isinstance(info, msgspec.inspect.IntType):
         return 1
+    if isinstance(info, msgspec.inspect.LiteralType):
+        return info.values[0]
     return [] if isinstance(info, msgspec.inspect.ListType) else "x"
 
 
