@@ -39,7 +39,9 @@ class Cursor:
 class Item:
     """One batch of a queue as it waits for the user, or what went wrong at its place."""
 
-    __slots__ = ("cursor", "delivery", "error", "messages", "next_offset", "size", "start")
+    __slots__ = (
+        "cursor", "delivery", "error", "messages", "next_offset", "number", "size", "start",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -52,6 +54,8 @@ class Item:
         size: int = 0,
     ) -> None:
         self.cursor = cursor
+        self.number = cursor.queue.number
+        """Of the queue that it came from: the cursor may have moved on to another one since."""
         self.delivery = delivery
         self.error = error
         self.messages: list[ReceivedMessage] = []
@@ -71,6 +75,11 @@ class Item:
             delivery, self.delivery = self.delivery, None
             self.messages = messages_of(delivery, self.start)
             self.start = 0
+
+    @property
+    def is_current(self) -> bool:
+        """False once its topic was deleted and created again: its offsets mean nothing there."""
+        return self.number == self.cursor.queue.number
 
     def position(self) -> int:
         """Offset of its first message that is not delivered."""

@@ -149,14 +149,18 @@ class Fetcher:
 
     def done(self, item: Item, now: Now) -> None:
         """All of `item` was delivered."""
-        item.cursor.position = item.next_offset
-        self._settle_position(item.cursor)
+        if item.is_current:
+            item.cursor.position = item.next_offset
+            self._settle_position(item.cursor)
         self._held_bytes -= item.size
         item.size = 0
         self.pump(now)
 
     def give_back(self, item: Item, start: int) -> None:
         """Only the messages before `start` were delivered."""
+        if not item.is_current:
+            self._held_bytes -= item.size
+            return
         item.start = start
         item.cursor.position = item.position()
         self.items.appendleft(item)
@@ -350,8 +354,10 @@ class Fetcher:
         else:
             self._by_number.pop(cursor.queue.number, None)
             if queue.number != cursor.queue.number:
-                cursor.fetch_offset = 0  # deleted and created again: another queue, from its start
-                self._settle_position(cursor)
+                # Deleted and created again: another queue, from its start. What is held went with
+                # the old one, and its offsets mean nothing here.
+                self._drop_items(cursor)
+                cursor.position = cursor.fetch_offset = 0
             cursor.queue = queue
             self._by_number[queue.number] = cursor
             self._fresh(cursor, now)

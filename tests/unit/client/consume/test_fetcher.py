@@ -207,6 +207,32 @@ def test_a_topic_created_again_is_read_from_its_start(consumer: Consumer) -> Non
     assert consumer.cursor(0).position == 1
 
 
+def test_what_is_held_of_a_topic_that_was_deleted_says_nothing_of_its_successor(
+    consumer: Consumer,
+) -> None:
+    # Found by the simulator, seeds 4567 and 4873: old offsets moved the new queue's position.
+    consumer.store(b"a", b"b", b"c")
+    consumer.assign(0)
+    now = consumer.wired.now
+    in_hand = consumer.fetcher.next_item(now)
+    assert in_hand is not None
+    consumer.store(b"d", b"e")
+    del consumer.wired.broker.topics["t"]
+    consumer.wired.broker.create("t", 4)
+    consumer.wired.advance(30_000.0)
+    consumer.fetcher.give_back(in_hand, 1)
+    assert consumer.cursor(0).position == 0
+    consumer.producer = consumer.wired.producer()
+    consumer.store(b"new")
+    late = consumer.fetcher.next_item(now)
+    assert late is not None
+    assert [message.body for message in late.messages] == [b"new"]
+    consumer.fetcher.done(in_hand, now)
+    assert consumer.cursor(0).position == 0
+    consumer.fetcher.done(late, now)
+    assert consumer.cursor(0).position == 1
+
+
 def damaged_reply(next_offset: int) -> Any:
     def answer(route: Any, header: bytes, _: list[bytes]) -> Any:
         if route.verb != Verb.FETCH:
