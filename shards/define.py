@@ -2,9 +2,9 @@
 
 Owns how definitions become state records, and what a deleted topic takes with it. A definition that
 is known already costs no record, so the coordinator may send the full series whenever a link comes
-up; an older version than the known one is ignored. A catalogue that is older than the shard's own
-topics (lost, or restored from an old copy) is refused as a whole: it must not delete what it has
-forgotten.
+up; an older version than the known one is ignored, and a DEFINE that later ones have overtaken
+(`fencing.py`) is refused. A catalogue that is older than the shard's own topics (lost, or restored
+from an old copy) is refused as a whole: it must not delete what it has forgotten.
 
 A deleted topic is one record, plus one for each bucket that has queues of it; the queues' numbers
 are never used again. The reply leaves when all of it is durable.
@@ -20,6 +20,7 @@ from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.messages import Define, DefineReply
 
 from .durability import Durability
+from .fencing import CoordinatorFence
 from .fetch import Fetching
 from .requests import Request
 from .serving import Serving
@@ -54,12 +55,14 @@ class Defining:
         serving: Serving,
         fetching: Fetching,
         durability: Durability,
+        fence: CoordinatorFence,
     ) -> None:
         self._journal = journal
         self._topics = topics
         self._serving = serving
         self._fetching = fetching
         self._durability = durability
+        self._fence = fence
         self._lsn = 0
         """Behind the last record that DEFINE has written."""
 
@@ -70,6 +73,9 @@ class Defining:
 
     def handle(self, request: Request, header: Define, now: Now, out: list[Letter]) -> None:
         """Take definitions over; the reply leaves once they are durable."""
+        if self._fence.is_stale(request):
+            out.append(request.refuse(Code.FENCED, "a later DEFINE was taken already"))
+            return
         if self._journal.refusal(0) is Refusal.READ_ONLY:
             out.append(
                 request.refuse(Code.READ_ONLY, "the shard is read-only", retry_after_ms=10_000)

@@ -31,6 +31,7 @@ from .answers import Answers
 from .append import Appender
 from .define import Defining
 from .durability import Durability
+from .fencing import CoordinatorFence
 from .fetch import Fetching
 from .offsets import OffsetsOf
 from .plain_produce import PlainProducing
@@ -106,7 +107,10 @@ class Shard:
             state.topics, self._serving, state.producers, self._appender, replies, randomness
         )
         self._fetching = Fetching(self._serving, self._polls, Answers(journal, self._serving))
-        defining = Defining(journal, state.topics, self._serving, self._fetching, self._durability)
+        fence = CoordinatorFence()
+        defining = Defining(
+            journal, state.topics, self._serving, self._fetching, self._durability, fence
+        )
         self._handlers = {
             int(Verb.PRODUCE): _Handler(Produce, self._produce),
             int(Verb.FETCH): _Handler(Fetch, self._fetching.handle),

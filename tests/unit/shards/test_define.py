@@ -54,6 +54,16 @@ def test_an_older_version_is_ignored() -> None:
     assert shard.produce(2, batch()).code == Code.OK
 
 
+def test_a_define_that_was_overtaken_does_not_bring_a_deleted_topic_back() -> None:
+    shard = ShardUnderTest()
+    late = shard.letter(Verb.DEFINE, Define(topics=[topic()]))
+    shard.define(topic())
+    shard.define(live=[])
+    (reply,) = shard.turn([late])
+    assert reply.code == Code.FENCED
+    assert shard.produce(1, batch()).code == Code.STALE_ROUTE
+
+
 def test_definitions_survive_so_a_shard_serves_before_the_coordinator_speaks() -> None:
     shard = ShardUnderTest()
     shard.define(topic())
