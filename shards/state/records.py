@@ -16,12 +16,20 @@ import msgspec
 from shardmq.actors.protocol.messages import TopicRoute
 
 __all__ = [
+    "CURSORS_MOVED",
     "EARLIEST_RAISED",
+    "GRANTED",
+    "GROUPS_FORGOTTEN",
     "PRODUCERS_FORGOTTEN",
     "QUEUES_DROPPED",
     "TOPIC_DEFINED",
     "TOPIC_DROPPED",
+    "CursorMove",
+    "CursorsMoved",
     "EarliestRaised",
+    "Granted",
+    "GrantedQueue",
+    "GroupsForgotten",
     "ProducersForgotten",
     "QueuePlace",
     "QueuesDropped",
@@ -39,6 +47,9 @@ TOPIC_DROPPED: Final = 2
 QUEUES_DROPPED: Final = 3
 EARLIEST_RAISED: Final = 4
 PRODUCERS_FORGOTTEN: Final = 5
+GRANTED: Final = 6
+CURSORS_MOVED: Final = 7
+GROUPS_FORGOTTEN: Final = 8
 
 
 class QueuePlace(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -92,7 +103,8 @@ class TopicDropped(msgspec.Struct, array_like=True, frozen=True, tag=TOPIC_DROPP
 
 
 class QueuesDropped(msgspec.Struct, array_like=True, frozen=True, tag=QUEUES_DROPPED):
-    """Queues, all of one bucket, are gone for ever. Concerns: queues, producers."""
+    """Queues, all of one bucket, are gone for ever. Concerns: queues, producers,
+    cursors."""
 
     queues: list[int]
 
@@ -110,7 +122,59 @@ class ProducersForgotten(msgspec.Struct, array_like=True, frozen=True, tag=PRODU
     count: int
 
 
-StateRecord = TopicDefined | TopicDropped | QueuesDropped | EarliestRaised | ProducersForgotten
+class GrantedQueue(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One queue of a grant."""
+
+    queue: int
+    generation: int
+    member: str
+    """Empty: nobody."""
+    expression: str
+    """In its canonical form."""
+    floor: int | None = None
+    """Where the cursor begins, or is moved to; None: it stays as it is."""
+
+
+class Granted(msgspec.Struct, array_like=True, frozen=True, tag=GRANTED):
+    """Who reads queues, all of one bucket, for a group. Concerns: cursors."""
+
+    group_id: int
+    group: str
+    queues: list[GrantedQueue]
+
+
+class CursorMove(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What is done with in a queue, besides what was: all below `floor`, and the ranges whose
+    bounds `acked` are (see `ranges.py`)."""
+
+    queue: int
+    floor: int
+    acked: list[int] = []
+
+
+class CursorsMoved(msgspec.Struct, array_like=True, frozen=True, tag=CURSORS_MOVED):
+    """A group's cursors on queues, all of one bucket, went on. Concerns: cursors."""
+
+    group_id: int
+    moves: list[CursorMove]
+
+
+class GroupsForgotten(msgspec.Struct, array_like=True, frozen=True, tag=GROUPS_FORGOTTEN):
+    """All cursors of the groups in the record's bucket are gone. Concerns: cursors."""
+
+    group_ids: list[int]
+
+
+StateRecord = (
+    TopicDefined
+    | TopicDropped
+    | QueuesDropped
+    | EarliestRaised
+    | ProducersForgotten
+    | Granted
+    | CursorsMoved
+    | GroupsForgotten
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(StateRecord).decode

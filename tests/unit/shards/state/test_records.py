@@ -7,7 +7,12 @@ import pytest
 
 from shardmq.actors.protocol.messages import QueueRoute, TopicRoute
 from shardmq.shards.state.records import (
+    CursorMove,
+    CursorsMoved,
     EarliestRaised,
+    Granted,
+    GrantedQueue,
+    GroupsForgotten,
     ProducersForgotten,
     QueuePlace,
     QueuesDropped,
@@ -29,6 +34,12 @@ GOLDEN: list[tuple[StateRecord, str]] = [
     (QueuesDropped([1, 65]), "9203920141"),
     (EarliestRaised([(1, 100), (65, 7)]), "9204929201649241" + "07"),
     (ProducersForgotten(12), "92050c"),
+    (
+        Granted(7, "g", [GrantedQueue(1, 2, "m", "*", 300), GrantedQueue(65, 3, "", "a")]),
+        "940607a1679295" + "0102a16da12acd012c" + "954103a0a161c0",
+    ),
+    (CursorsMoved(7, [CursorMove(1, 300, [302, 303])]), "93070791" + "9301cd012c92cd012ecd012f"),
+    (GroupsForgotten([7, 9]), "9208920709"),
 ]
 
 

@@ -1,0 +1,145 @@
+"""Cursors: grants, moves that are merged, what goes with queues and groups, snapshots."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Sequence
+
+from shardmq.shards.log.record import BATCH, STATE, LogRecord
+from shardmq.shards.state.cursors import Cursor, Cursors, merged
+from shardmq.shards.state.ranges import pairs
+from shardmq.shards.state.records import (
+    CursorMove,
+    CursorsMoved,
+    EarliestRaised,
+    Granted,
+    GrantedQueue,
+    GroupsForgotten,
+    QueuesDropped,
+    StateRecord,
+    encode_state,
+)
+
+
+def state(queue: int, one: StateRecord) -> LogRecord:
+    return LogRecord(0, STATE, queue, 0, 0, 0, encode_state(one), 70, 0, 0)
+
+
+def granted(
+    queue: int = 1,
+    generation: int = 1,
+    *,
+    group_id: int = 7,
+    member: str = "ann",
+    floor: int | None = 0,
+) -> LogRecord:
+    one = GrantedQueue(queue, generation, member, "*", floor)
+    return state(queue, Granted(group_id, "billing", [one]))
+
+
+def moved(floor: int, acked: Sequence[int] = (), *, queue: int = 1, group_id: int = 7) -> LogRecord:
+    return state(queue, CursorsMoved(group_id, [CursorMove(queue, floor, list(acked))]))
+
+
+def place(cursors: Cursors, queue: int = 1, group_id: int = 7) -> tuple[int, list[tuple[int, int]]]:
+    cursor = cursors.get(group_id, queue)
+    assert cursor is not None
+    return cursor.floor, list(pairs(cursor.acked))
+
+
+def test_a_first_grant_makes_a_cursor() -> None:
+    cursors = Cursors()
+    cursors.apply(granted(generation=3, floor=40))
+    cursor = cursors.get(7, 1)
+    assert cursor is not None
+    assert (cursor.generation, cursor.member, cursor.group) == (3, "ann", "billing")
+    assert place(cursors) == (40, [])
+    assert (cursors.get(7, 65), cursors.get(8, 1)) == (None, None)
+
+
+def test_a_later_grant_keeps_what_is_done_unless_it_names_a_floor() -> None:
+    cursors = Cursors()
+    cursors.apply(granted())
+    cursors.apply(moved(5, [8, 10]))
+    cursors.apply(granted(generation=2, member="bob", floor=None))
+    assert place(cursors) == (5, [(8, 10)])
+    cursors.apply(granted(generation=3, floor=2))
+    assert place(cursors) == (2, [])
+
+
+def test_moves_are_merged_whatever_their_order() -> None:
+    cursors = Cursors()
+    cursors.apply(granted())
+    for move in (moved(2), moved(0, [6, 9]), moved(1, [4, 5]), moved(2)):
+        cursors.apply(move)
+    assert place(cursors) == (2, [(4, 5), (6, 9)])
+    cursors.apply(moved(0, [2, 4]))
+    assert place(cursors) == (5, [(6, 9)])
+    cursors.apply(moved(7))
+    assert place(cursors) == (9, [])
+
+
+def test_what_would_be_is_told_without_a_change() -> None:
+    cursor = Cursor(1, "ann", "billing", "*", 3)
+    assert merged(cursor, 5, [(7, 8)]) == (5, merged(cursor, 0, [(7, 8)])[1])
+    assert (cursor.floor, cursor.acked) == (3, ())
+
+
+def test_a_move_without_a_cursor_is_let_be() -> None:
+    cursors = Cursors()
+    cursors.apply(moved(5))
+    assert len(cursors) == 0
+
+
+def test_cursors_go_with_their_queues_and_with_their_groups() -> None:
+    cursors = Cursors()
+    for group_id in (7, 8, 9):
+        for queue in (1, 65, 2):
+            cursors.apply(granted(queue, group_id=group_id))
+    cursors.apply(state(1, QueuesDropped([65])))
+    cursors.apply(state(1, GroupsForgotten([7, 9])))
+    left = sorted((group_id, queue) for group_id, queue, _ in cursors.all())
+    assert left == [(7, 2), (8, 1), (8, 2), (9, 2)]
+
+
+def test_only_its_records_concern_it() -> None:
+    cursors = Cursors()
+    assert cursors.bucket_of(granted(70)) == 6
+    assert cursors.bucket_of(moved(1, queue=70)) == 6
+    assert cursors.bucket_of(state(70, EarliestRaised([]))) == -1
+    assert cursors.bucket_of(LogRecord(0, BATCH, 70, 0, 0, 0, b"", 64, 1, 0)) == -1
+
+
+def test_a_snapshot_is_the_state() -> None:
+    cursors, restored = Cursors(), Cursors()
+    for queue in (129, 1, 65):
+        cursors.apply(granted(queue, (1 << 63) - 1, group_id=(1 << 32) - 1))
+    cursors.apply(granted(65, 4, floor=(1 << 63) - 1))
+    cursors.apply(moved(3, [5, 6, 8, 9], queue=129, group_id=(1 << 32) - 1))
+    restored.apply(granted(1, group_id=3))
+    restored.restore(1, cursors.snapshot(1))
+    assert restored.digest() == cursors.digest()
+    assert place(restored, 129, (1 << 32) - 1) == (3, [(5, 6), (8, 9)])
+    assert cursors.snapshot(2) is None
+
+
+def test_the_digest_does_not_depend_on_the_way() -> None:
+    one, other = Cursors(), Cursors()
+    for record in (granted(1), granted(65), moved(0, [3, 4]), moved(0, [4, 5])):
+        one.apply(record)
+    for record in (granted(65), granted(1), moved(0, [3, 5])):
+        other.apply(record)
+    assert one.digest() == other.digest()
+
+
+def test_ten_thousand_cursors_take_a_few_megabytes() -> None:
+    cursors = Cursors()
+    tracemalloc.start()
+    for group_id in range(1_000):
+        for queue in range(10):
+            member = f"host-{group_id}-{queue}"
+            cursors.apply(granted(10_000 + queue, group_id=group_id, member=member))
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(cursors) == 10_000
+    assert size < 5_000_000, size
