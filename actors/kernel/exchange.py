@@ -30,6 +30,7 @@ from typing import Any
 import zmq
 from zmq.backend import Socket as RawSocket
 
+from .connections import News
 from .mailbox import Inbox
 from .ports import Letter
 from .sockets import FRONT, MAILBOX, SocketPlan, open_front, open_link, open_mailbox
@@ -37,6 +38,10 @@ from .sockets import FRONT, MAILBOX, SocketPlan, open_front, open_link, open_mai
 __all__ = ["Exchange"]
 
 SLEEP_MS_MAX = 1_000
+LAST_DRAINS_MAX = 4
+"""Drains of the front in one turn that look for the last letters of peers that are gone."""
+UNSETTLED_TURNS_MAX = 64
+"""A front that is never found empty does not keep who is gone to itself for longer."""
 _MONITOR_EVENT = struct.Struct("=hi")
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _LAST = int(zmq.NOBLOCK)
@@ -94,6 +99,13 @@ class Exchange:
         self._unsure: set[_Port] = set()
         self._readable: list[_Port] = []
         self._links_changed: list[_Port] = []
+        self._front: _Port | None = None
+        self._front_news = False
+        self._newcomers: list[tuple[bytes, int]] = []
+        self._news: list[News] = []
+        self._last_letters = False
+        self._unsettled_turns = 0
+        self._gone: list[bytes] = []
         # A descriptor's number is soon another file's: nobody may write to it once it is closed.
         # Reentrant, as a signal handler may interrupt the thread that holds it.
         self._closing = threading.RLock()
@@ -111,15 +123,15 @@ class Exchange:
         if plan.mailbox is not None:
             self._add(MAILBOX, open_mailbox(self._context, plan.mailbox), MAILBOX, plan)
         if plan.front is not None:
-            self._add(FRONT, open_front(self._context, plan.front), FRONT, plan)
+            front, front_monitor = open_front(self._context, plan.front)
+            self._front = self._add(FRONT, front, FRONT, plan)
+            self._newcomers = self._front.inbox.connections.newcomers
+            self._watch_monitor(self._front, front_monitor)
         for name, address in plan.links.items():
             link, monitor = open_link(self._context, address)
             port = self._add(name, link, "link", plan)
-            port.monitor = monitor
             port.turns(connected=False)
-            monitor_fd = _descriptor(monitor)
-            self._monitor_of_fd[monitor_fd] = port
-            self._epoll.register(monitor_fd, select.EPOLLIN)
+            self._watch_monitor(port, monitor)
             self._links_changed.append(port)
 
     def _add(self, name: str, socket: zmq.Socket[bytes], kind: str, plan: SocketPlan) -> _Port:
@@ -130,6 +142,12 @@ class Exchange:
         self._epoll.register(fd, select.EPOLLIN)
         self._unsure.add(port)
         return port
+
+    def _watch_monitor(self, port: _Port, monitor: zmq.Socket[bytes]) -> None:
+        port.monitor = monitor
+        fd = _descriptor(monitor)
+        self._monitor_of_fd[fd] = port
+        self._epoll.register(fd, select.EPOLLIN)
 
     def watch(self, fd: int) -> None:
         """Has `wait` report `fd` when it is readable."""
@@ -159,7 +177,7 @@ class Exchange:
             if port.choked and port.connected and events & _POLLOUT:
                 self._links_changed.append(port)
         self._unsure.clear()
-        if readable or self._links_changed:
+        if readable or self._links_changed or self._front_news:
             sleep_ms = 0
         elif sleep_ms > SLEEP_MS_MAX:
             sleep_ms = SLEEP_MS_MAX
@@ -176,7 +194,11 @@ class Exchange:
                 if found not in readable:
                     readable.append(found)
             elif fd in self._monitor_of_fd:
-                self._links_changed.append(self._monitor_of_fd[fd])
+                monitored = self._monitor_of_fd[fd]
+                if monitored is self._front:
+                    self._front_news = True
+                else:
+                    self._links_changed.append(monitored)
             elif fd == self._wake_fd:
                 os.eventfd_read(fd)
             else:
@@ -190,15 +212,53 @@ class Exchange:
             while not port.inbox.drain(letters, calls):
                 pass
         readable = self._readable
-        if not readable:
-            return
-        self._readable = []
-        for port in readable:
-            if not port.inbox.drain(letters, calls) or port.choked:
-                self._unsure.add(port)
-            if port.inbox.refusals:
-                refusals, port.inbox.refusals = port.inbox.refusals, []
-                self.send(refusals)
+        if readable:
+            self._readable = []
+            for port in readable:
+                self._drain(port, letters, calls)
+        if self._front_news or self._newcomers:
+            self._settle_connections(letters, calls)
+
+    def _drain(self, port: _Port, letters: list[Letter], calls: list[Letter]) -> bool:
+        emptied = port.inbox.drain(letters, calls)
+        if not emptied or port.choked:
+            self._unsure.add(port)
+        if port.inbox.refusals:
+            refusals, port.inbox.refusals = port.inbox.refusals, []
+            self.send(refusals)
+        return emptied
+
+    def _settle_connections(self, letters: list[Letter], calls: list[Letter]) -> None:
+        """Finds out which peers of the front are gone, and collects their last letters; the rule
+        is in `connections.py`. What is not found out in this turn is in one of the next ones."""
+        front = self._front
+        assert front is not None
+        for _ in range(LAST_DRAINS_MAX):
+            more = _connection_news(front.monitor)
+            self._news += more
+            if not all(opened for opened, _ in more):
+                self._last_letters = True
+            if not self._last_letters:
+                break
+            front.inbox.expects_one = False
+            self._last_letters = not self._drain(front, letters, calls)
+        else:
+            self._unsettled_turns += 1
+            if self._unsettled_turns < UNSETTLED_TURNS_MAX:
+                self._front_news = True
+                return
+        self._gone += front.inbox.connections.settle(self._news)
+        self._news.clear()
+        self._unsettled_turns = 0
+        self._front_news = self._last_letters = False
+
+    def peers_gone(self) -> list[bytes]:
+        """Peers of the front whose connection closed since the last call; all that they sent was
+        collected before."""
+        if not self._gone:
+            return self._gone
+        gone, self._gone = self._gone, []
+        return gone
 
     def link_changes(self) -> list[tuple[str, bool]]:
         """Links that came up or went down since the last call, in order."""
@@ -207,7 +267,7 @@ class Exchange:
         ports, self._links_changed = self._links_changed, []
         changes: list[tuple[str, bool]] = []
         for port in dict.fromkeys(ports):
-            for event in _monitor_events(port.monitor):
+            for event, _ in _monitor_events(port.monitor):
                 was_up = port.up
                 port.turns(connected=event == zmq.EVENT_HANDSHAKE_SUCCEEDED)
                 if port.up != was_up:
@@ -290,6 +350,7 @@ class Exchange:
             "messages_out": self.sent,
             "dropped": self.dropped,
             "links_up": sum(port.up for port in self._ports.values()),
+            "connections": sum(len(one.connections) for one in inboxes),
         }
 
     def close(self, linger_ms: int) -> None:
@@ -308,12 +369,17 @@ def _descriptor(socket: zmq.Socket[bytes]) -> int:
     return fd
 
 
-def _monitor_events(monitor: zmq.Socket[bytes] | None) -> list[int]:
-    events: list[int] = []
+def _monitor_events(monitor: zmq.Socket[bytes] | None) -> list[tuple[int, int]]:
+    """(event, value) of all that is there."""
+    events: list[tuple[int, int]] = []
     while monitor is not None:
         try:
             event, _address = monitor.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             break
-        events.append(_MONITOR_EVENT.unpack(event)[0])
+        events.append(_MONITOR_EVENT.unpack(event))
     return events
+
+
+def _connection_news(monitor: zmq.Socket[bytes] | None) -> list[News]:
+    return [(event == zmq.EVENT_ACCEPTED, fd) for event, fd in _monitor_events(monitor)]

@@ -34,6 +34,7 @@ from ..protocol.frames import FrameError, pack_reply, unpack_route
 from ..protocol.limits import HEADER_BYTES_MAX, KIB, MIB, REQUEST_QUEUES_MAX, SESSION_BYTES_MAX
 from ..protocol.messages import ErrorReply
 from ..protocol.verbs import Verb
+from .connections import Connections
 from .ports import Letter
 
 __all__ = ["TURN_BYTES_MAX", "TURN_MESSAGES_MAX", "Inbox"]
@@ -52,6 +53,14 @@ _SHELL_VERB_MIN = min(SHELL_VERBS)
 _NOBLOCK = int(zmq.NOBLOCK)
 
 
+def _source_of(frame: zmq.Frame) -> int:
+    """The descriptor that a frame came through; -1 if there is none (inproc)."""
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return -1
+
+
 class Inbox:
     """Reads one socket. `drain` is one of three loops, by the kind of socket."""
 
@@ -59,6 +68,7 @@ class Inbox:
         "_link",
         "_opaque_bytes_min",
         "_recv",
+        "connections",
         "drain",
         "expects_one",
         "malformed",
@@ -74,6 +84,8 @@ class Inbox:
         self._recv: Callable[..., Any] = socket.recv
         self._link = link
         self._opaque_bytes_min = opaque_bytes_min
+        self.connections = Connections()
+        """Who speaks through which descriptor; only a front fills it."""
         self.expects_one = False
         """The next drain ends after one message; its owner clears this when more are there."""
         self.taken = 0
@@ -163,6 +175,7 @@ class Inbox:
         recv = self._recv
         link = self._link
         put = letters.append
+        known = self.connections.known
         count = size = 0
         count_max = 1 if self.expects_one else TURN_MESSAGES_MAX
         emptied = False
@@ -172,6 +185,8 @@ class Inbox:
                 count += 1
                 frame = recv(_NOBLOCK, False)
                 size += len(frame)
+                if peer not in known:
+                    self.connections.meet(peer, _source_of(frame))
                 frames: list[Any] = [frame.bytes]
                 if frame.more:
                     frame = recv(_NOBLOCK, False)

@@ -61,6 +61,13 @@ class Core(Protocol):
         """True once nothing that was accepted is still unanswered."""
 
 
+class FrontCore(Core, Protocol):
+    """A core with a front that wants to know when its peers' connections close."""
+
+    def peers_gone(self, peers: Sequence[bytes], now: Now) -> list[Letter]:
+        """The connections of `peers` closed. All that they sent was handed to `handle` before."""
+
+
 class JournaledCore(Core, Protocol):
     """A core whose state is a fold over its journal."""
 

@@ -6,7 +6,8 @@ records; sockets are the exchange's, counting is `stats.py`'s.
 One turn drains everything that is there, calls the core once for all of it and performs what it
 decided, so that every fixed cost (one `writev`, one sync, one wake-up) is shared by a whole drain:
 
-    wait -> finished job -> letters -> core.handle -> links -> journal.write -> next job -> send
+    wait -> finished job -> letters -> core.handle -> peers that are gone -> links -> journal.write
+    -> next job -> send
 
 Letters leave only behind `journal.write()`: an answer in ack mode `written` promises that the page
 cache has it. What must wait for the disk is held by the core and released by `durable_advanced`.
@@ -43,6 +44,8 @@ DRAIN_MS_MAX = 5_000.0
 LINGER_MS = 500
 FOREVER_MS = 1e12
 
+_PeersGone = Callable[[list[bytes], Now], list[Letter]]
+
 
 class Shell:
     """Runs one core. Made, run and closed by one thread; only `request_stop` may be called from
@@ -71,6 +74,7 @@ class Shell:
         """
         self._core = core
         self._core_stats: Callable[[], dict[str, Any]] = getattr(core, "stats", dict)
+        self._core_peers_gone: _PeersGone | None = getattr(core, "peers_gone", None)
         self._clock = clock
         self._journal = journal
         self._name = name
@@ -125,6 +129,9 @@ class Shell:
         exchange.collect(letters, calls)
         self._stats.woke(now.mono_ms, len(letters))
         effects = core.handle(letters, now) if letters else []
+        gone = exchange.peers_gone()
+        if gone and self._core_peers_gone is not None:
+            effects += self._core_peers_gone(gone, now)
         wake_at_ms = core.wake_at_ms
         if wake_at_ms is not None and wake_at_ms <= now.mono_ms:
             effects += core.handle([], now)

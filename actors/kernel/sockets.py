@@ -77,6 +77,8 @@ _FRONT: _Options = {
     zmq.TCP_MAXRT: 10_000,
 }
 LINK_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+FRONT_MONITOR = "inproc://front-monitor"
+FRONT_EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 
 
 class Front(NamedTuple):
@@ -130,12 +132,20 @@ def open_link(
     return link, monitor
 
 
-def open_front(context: zmq.Context[zmq.Socket[bytes]], front: Front) -> zmq.Socket[bytes]:
-    """A ROUTER on the listening descriptor of `front`."""
+def open_front(
+    context: zmq.Context[zmq.Socket[bytes]], front: Front
+) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+    """A ROUTER on the listening descriptor of `front`, and the monitor of its connections."""
     router = _opened(context, zmq.ROUTER, _FRONT, _ROUTER)
+    # The I/O thread waits for room in a monitor's pipe, and everything with it; this one has room.
+    router.monitor(FRONT_MONITOR, FRONT_EVENTS)
+    monitor = context.socket(zmq.PAIR)
+    monitor.setsockopt(zmq.RCVHWM, 0)
+    monitor.setsockopt(zmq.LINGER, 0)
+    monitor.connect(FRONT_MONITOR)
     router.setsockopt(zmq.USE_FD, front.listen_fd)
     router.bind(front.address)
-    return router
+    return router, monitor
 
 
 def _opened(

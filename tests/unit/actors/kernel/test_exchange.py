@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +17,9 @@ import zmq
 
 from shardmq.actors.kernel import sockets
 from shardmq.actors.kernel.exchange import SLEEP_MS_MAX, Exchange
+from shardmq.actors.kernel.listening import listen
 from shardmq.actors.kernel.ports import Letter
-from shardmq.actors.kernel.sockets import SocketPlan
+from shardmq.actors.kernel.sockets import Front, SocketPlan
 from shardmq.actors.protocol.frames import pack_request
 from shardmq.actors.protocol.verbs import Verb
 from support.actors import address, eventually, run_directory
@@ -31,6 +35,7 @@ def directory() -> Iterator[Path]:
 
 
 Open = Callable[[SocketPlan], Exchange]
+Connect = Callable[[str], "zmq.Socket[bytes]"]
 
 
 @pytest.fixture
@@ -157,6 +162,104 @@ def test_a_link_whose_actor_reads_nothing_is_down_until_there_is_room(
     assert caller.figures()["links_up"] == 0
     eventually(lambda: collected(actor) and changes(caller) == [("a", True)])
     assert caller.send([("a", b"", FRAMES)]) == []
+
+
+# --- the front's connections ------------------------------------------------------------------
+
+
+@pytest.fixture
+def front(opened: Open) -> Iterator[tuple[Exchange, str]]:
+    """An exchange with a front on a listening descriptor that was handed over, and its address."""
+    with contextlib.closing(listen("tcp://127.0.0.1:0")) as listeners:
+        handed_over = os.dup(listeners.sockets[0].fileno())
+        yield (
+            opened(SocketPlan(front=Front(listeners.address, handed_over))),
+            listeners.address,
+        )
+
+
+@pytest.fixture
+def client() -> Iterator[Connect]:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+
+    clients: list[zmq.Socket[bytes]] = []
+
+    def connected(url: str) -> zmq.Socket[bytes]:
+        clients.append(context.socket(zmq.DEALER))
+        clients[-1].connect(url)
+        return clients[-1]
+
+    yield connected
+    context.destroy(0)
+
+
+class Seen:
+    """What a front told of its peers, in order: who spoke, who is gone."""
+
+    def __init__(self, front: Exchange) -> None:
+        self._front = front
+        self.spoke: list[bytes] = []
+        self.gone: list[bytes] = []
+
+    def look(self) -> None:
+        for _, peer, _ in collected(self._front):
+            assert peer not in self.gone, "the last letters come ahead of the news"
+            self.spoke.append(peer)
+        self.gone += self._front.peers_gone()
+
+    def until(self, spoke: int, gone: int) -> None:
+        eventually(lambda: self.look() or (len(self.spoke), len(self.gone)) == (spoke, gone))
+
+
+def test_a_client_that_is_killed_is_gone_within_moments(front: tuple[Exchange, str]) -> None:
+    exchange, url = front
+    script = "import sys, time, zmq; s = zmq.Context().socket(zmq.DEALER); "
+    script += "s.connect(sys.argv[1]); s.send(b'hello'); time.sleep(60)"
+    seen = Seen(exchange)
+    for number in range(1, 4):
+        with subprocess.Popen([sys.executable, "-c", script, url]) as process:
+            seen.until(number, number - 1)
+            process.kill()
+            killed_s = time.monotonic()
+            seen.until(number, number)
+            assert time.monotonic() - killed_s < 0.4, "the grace of a group's member"
+    assert seen.gone == seen.spoke
+    assert exchange.figures()["connections"] == 0
+
+
+def test_all_that_a_client_sent_comes_ahead_of_its_end(
+    front: tuple[Exchange, str], client: Connect
+) -> None:
+    exchange, url = front
+    seen = Seen(exchange)
+    for _ in range(20):
+        leaving, staying = client(url), client(url)
+        for _ in range(300):
+            leaving.send_multipart([b"work", b"header"])
+            staying.send_multipart([b"work", b"header"])
+        leaving.close(linger=5_000)
+    seen.until(20 * 600, 20)
+    assert exchange.figures()["connections"] == 20
+
+
+def test_short_lives_on_descriptors_that_are_used_again_are_all_told(
+    front: tuple[Exchange, str], client: Connect
+) -> None:
+    exchange, url = front
+    staying = client(url)
+    staying.send(b"stays")
+    seen = Seen(exchange)
+    seen.until(1, 0)
+    for number in range(200):
+        short = client(url)
+        short.send(b"x")
+        short.close(linger=5_000)
+        if number % 10 == 0:
+            seen.look()
+    seen.until(201, 200)
+    assert sorted(seen.gone) == sorted(set(seen.spoke) - {seen.spoke[0]})
+    staying.send(b"still there")
+    seen.until(202, 200)
 
 
 def test_wake_ends_a_sleep_from_another_thread(opened: Open) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
 from shardmq.actors.kernel.clock import SystemClock
+from shardmq.actors.kernel.listening import listen
 from shardmq.actors.kernel.ports import Job, Letter, Now
 from shardmq.actors.kernel.shell import Shell
-from shardmq.actors.kernel.sockets import SocketPlan
+from shardmq.actors.kernel.sockets import Front, SocketPlan
 from shardmq.actors.protocol.codec import decode_header
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.frames import (
@@ -215,6 +219,26 @@ def test_ping_and_stats_are_answered_by_the_loop(directory: Path) -> None:
     assert stats.figures["messages_in"] == 3
     assert stats.figures["rss_bytes"] > 1_000_000
     assert "handle PING" not in office.events
+
+
+def test_a_core_hears_of_a_peer_that_is_gone_after_its_last_letter() -> None:
+    events: Events = []
+
+    class Doorman(Desk):
+        def peers_gone(self, peers: Sequence[bytes], now: Now) -> list[Letter]:
+            events.append(f"{len(peers)} gone")
+            shell.request_stop()
+            return []
+
+    with contextlib.closing(listen("tcp://127.0.0.1:0")) as listeners:
+        front = Front(listeners.address, os.dup(listeners.sockets[0].fileno()))
+        shell = Shell(Doorman(events), SystemClock(), sockets=SocketPlan(front=front))
+        with zmq.Context() as context, context.socket(zmq.DEALER) as client:
+            client.connect(listeners.address)
+            for _ in range(2):
+                client.send_multipart([b"", pack_request(Verb.OFFSETS, 1, 1_000)])
+        shell.run()
+    assert events == ["handle OFFSETS", "handle OFFSETS", "1 gone", "stop"]
 
 
 def test_an_answer_waits_for_the_disk_and_others_do_not(directory: Path) -> None:

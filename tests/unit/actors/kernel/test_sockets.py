@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +20,10 @@ class Sockets:
 
     def __init__(self) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._opened: list[zmq.Socket[bytes]] = []
+        self.opened: list[zmq.Socket[bytes]] = []
 
     def keep(self, *opened: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
-        self._opened.extend(opened)
+        self.opened.extend(opened)
         return opened[0]
 
     def mailbox(self, mailbox: str) -> zmq.Socket[bytes]:
@@ -35,10 +36,10 @@ class Sockets:
         listeners = listen("tcp://127.0.0.1:0")
         # As in a child: libzmq owns the descriptor.
         front = Front(listeners.address, listeners.sockets[0].detach())
-        return self.keep(open_front(self.context, front)), listeners.address
+        return self.keep(*open_front(self.context, front)), listeners.address
 
     def close(self) -> None:
-        for opened in self._opened:
+        for opened in self.opened:
             opened.close(0)
         self.context.term()
 
@@ -89,6 +90,22 @@ def test_the_front_serves_on_the_descriptor_that_it_was_given(
     peer, text = front.recv_multipart()
     assert text == b"hello"
     assert len(peer) == 5
+
+
+def test_the_fronts_monitor_tells_who_comes_and_goes_and_never_holds_it_up(
+    sockets: Sockets,
+) -> None:
+    front, url = sockets.front()
+    monitor = sockets.opened[1]
+    assert monitor.getsockopt(zmq.RCVHWM) == 0, "the I/O thread would wait for room"
+    client = sockets.keep(sockets.context.socket(zmq.DEALER))
+    client.connect(url)
+    client.send(b"hello")
+    front.recv()
+    fd = front.recv(copy=False).get(zmq.SRCFD)
+    client.close(0)
+    events = [struct.unpack("=hi", monitor.recv_multipart()[0]) for _ in range(2)]
+    assert events == [(zmq.EVENT_ACCEPTED, fd), (zmq.EVENT_DISCONNECTED, fd)]
 
 
 def test_a_socket_file_left_by_a_killed_process_is_replaced(
