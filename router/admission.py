@@ -13,7 +13,7 @@ the one before it: else one id, sent again and again, would fill the memory past
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from shardmq.actors.protocol.frames import Route, unpack_route
 from shardmq.actors.protocol.limits import (
@@ -27,7 +27,10 @@ from shardmq.actors.protocol.verbs import Verb
 
 from .sessions import InFlight, Session
 
-__all__ = ["RESEND_MS", "Admission"]
+__all__ = ["PARKED_VERBS", "RESEND_MS", "Admission"]
+
+PARKED_VERBS = frozenset((int(Verb.FETCH), int(Verb.EVENTS)))
+"""Their requests wait for news at an actor."""
 
 RESEND_MS = 500.0
 """Nobody who waits for a reply sends again sooner: a sync may take that long."""
@@ -55,9 +58,9 @@ class Admission:
 
     def is_hasty(self, session: Session, asked: Route, frame_bytes: int, mono_ms: float) -> bool:
         """Whether a request is resent so soon that the one before it is answer enough. A parked
-        FETCH may be exchanged at any time."""
+        one may be exchanged at any time."""
         entry = session.in_flight.get(asked.request_id)
-        if entry is None or (asked.verb == Verb.FETCH and frame_bytes <= EXCHANGED_BYTES_MAX):
+        if entry is None or (asked.verb in PARKED_VERBS and frame_bytes <= EXCHANGED_BYTES_MAX):
             return False
         asked_for_ms = min(unpack_route(entry[3]).tail, DEADLINE_MS_MAX)
         return mono_ms < entry[1] - asked_for_ms + RESEND_MS
@@ -87,10 +90,10 @@ class Admission:
         *,
         link: str | None = None,
         due_ms: float | None = None,
-        verb: int | None = None,
+        verbs: Collection[int] | None = None,
     ) -> list[tuple[Session, InFlight]]:
-        """Takes out all that went to `link`, has its deadline at or before `due_ms` and is a
-        `verb`; a condition that is not given always holds."""
+        """Takes out all that went to `link`, has its deadline at or before `due_ms` and is one
+        of `verbs`; a condition that is not given always holds."""
         found: list[tuple[Session, InFlight]] = []
         for session in sessions:
             hit = [
@@ -98,7 +101,7 @@ class Admission:
                 for request_id, (_, deadline_ms, to, route) in session.in_flight.items()
                 if (link is None or to == link)
                 and (due_ms is None or deadline_ms <= due_ms)
-                and (verb is None or route[4] == verb)
+                and (verbs is None or route[4] in verbs)
             ]
             for request_id in hit:
                 entry = self.settle(session, request_id)

@@ -18,7 +18,7 @@ structs directly and leave whatever is not simply handed on to `_unusual`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from shardmq.actors.kernel.ports import Letter, Now, Randomness
@@ -38,7 +38,8 @@ from shardmq.actors.protocol.limits import DEADLINE_MS_MAX, SESSION_BYTES_MAX
 from shardmq.actors.protocol.verbs import VERB_ROWS, Destination, Verb
 from shardmq.actors.protocol.verbs import row_of as verb_row
 
-from .admission import Admission
+from .admission import PARKED_VERBS, Admission
+from .farewells import OWN_SESSION, Farewells
 from .reception import FRONT, REQUEST_FRAMES_MAX, Identity, Reception, refusal
 from .sessions import Session, Sessions
 
@@ -57,6 +58,7 @@ GRACE_MS = 500.0
 STOP_WAIT_MS = 2_000.0
 """How long a stop waits for requests that are being worked on."""
 
+_MEMBER_VERBS = frozenset((Verb.GROUP_JOIN, Verb.EVENTS))
 _SHARD_VERBS = frozenset(int(row.verb) for row in VERB_ROWS if row.destination is Destination.SHARD)
 _unpack_route = ROUTE.unpack
 _pack_envelope = ENVELOPE.pack
@@ -82,6 +84,7 @@ class Router:
         self._reception = Reception(
             identity or Identity(), self._sessions, epoch=self._epoch, shards=shards
         )
+        self._farewells = Farewells(COORDINATOR, epoch=self._epoch)
         self._shard_links = [shard_link(shard) for shard in range(shards)]
         self._links_up = dict.fromkeys([*self._shard_links, COORDINATOR], False)
         self._next_shard = 0
@@ -98,7 +101,10 @@ class Router:
 
     @property
     def wake_at_ms(self) -> float | None:
-        return self._sweep_at_ms
+        sweep_at_ms, farewell_at_ms = self._sweep_at_ms, self._farewells.wake_at_ms
+        if farewell_at_ms is None or sweep_at_ms is None:
+            return sweep_at_ms if farewell_at_ms is None else farewell_at_ms
+        return min(sweep_at_ms, farewell_at_ms)
 
     def handle(self, letters: Sequence[Letter], now: Now) -> list[Letter]:
         """Requests from the front go to their actors, replies from the links to the front."""
@@ -110,13 +116,26 @@ class Router:
                 self._reply(letter, now, out)
         if self._sweep_at_ms is not None and now.mono_ms >= self._sweep_at_ms:
             self._sweep(now, out)
+        farewell_at_ms = self._farewells.wake_at_ms
+        if farewell_at_ms is not None and now.mono_ms >= farewell_at_ms:
+            out += self._farewells.due(now)
         return out
+
+    def peers_gone(self, peers: Sequence[bytes], now: Now) -> list[Letter]:
+        """Connections closed: their sessions end, and the coordinator hears of those that spoke
+        for members of groups."""
+        for peer in peers:
+            session = self._sessions.end(peer)
+            if session is not None and session.is_member:
+                self._farewells.add(session.number, now)
+        return self._farewells.due(now)
 
     def link_changed(self, link: str, up: bool, now: Now) -> list[Letter]:
         """Down: everything in flight on it is answered UNAVAILABLE (stored: unknown)."""
         self._links_up[link] = up
+        farewells = self._farewells.link_changed(up, now) if link == COORDINATOR else []
         if up:
-            return []
+            return farewells
         lost = self._admission.settle_where(self._sessions.by_number.values(), link=link)
         text = f"the connection to {link} was lost"
         return [self._answered(*one, Code.UNAVAILABLE, text) for one in lost]
@@ -126,7 +145,7 @@ class Router:
         STOP_WAIT_MS to be answered."""
         self._stopping = True
         self._sweep_at_ms = now.mono_ms + STOP_WAIT_MS
-        return self._shut_down(verb=Verb.FETCH)
+        return self._shut_down(PARKED_VERBS)
 
     def drained(self) -> bool:
         return not self._admission.requests_in_flight
@@ -144,6 +163,7 @@ class Router:
             "repeated_too_soon": self._repeated,
             "requests_in_flight": self._admission.requests_in_flight,
             "bytes_in_flight": self._admission.bytes_in_flight,
+            "farewells": len(self._farewells),
         }
 
     # --- the hot path ------------------------------------------------------------------------
@@ -194,7 +214,7 @@ class Router:
         epoch, number, _, _ = _unpack_envelope(frames[0])
         session = self._sessions.by_number.get(number)
         if session is None or epoch != self._epoch:
-            self._late += 1
+            self._foreign(frames, epoch, number, now, out)
             return
         request_id = int.from_bytes(frames[1][12:20], "little")
         if self._admission.settle(session, request_id) is None:
@@ -205,6 +225,16 @@ class Router:
         out.append((FRONT, session.peer, frames[1:]))
 
     # --- everything else ---------------------------------------------------------------------
+
+    def _foreign(
+        self, frames: list[Any], epoch: int, number: int, now: Now, out: list[Letter]
+    ) -> None:
+        """A reply that is for no session: to this router itself, or too late."""
+        if epoch == self._epoch and number == OWN_SESSION:
+            *_, request_id, code = _unpack_route(frames[1])
+            out += self._farewells.answered(request_id, code, now)
+        else:
+            self._late += 1
 
     def _unusual(
         self, letter: Letter, session: Session | None, now: Now, out: list[Letter]
@@ -294,6 +324,7 @@ class Router:
             self._refuse(out, peer, asked, Code.BUSY, busy)
         else:
             self._requests += 1
+            session.is_member |= asked.verb in _MEMBER_VERBS
             until_ms = now.mono_ms + min(asked.tail, DEADLINE_MS_MAX)
             entry = (frame_bytes, until_ms, link, frames[0])
             self._admission.enter(session, asked.request_id, entry)
@@ -325,11 +356,11 @@ class Router:
         text = "the deadline passed without an answer"
         out += [self._answered(*one, Code.TIMED_OUT, text) for one in due]
         sessions.expire(now.mono_ms)
-        self._sweep_at_ms = now.mono_ms + SWEEP_MS if len(sessions) else None
+        self._sweep_at_ms = now.mono_ms + SWEEP_MS if sessions.by_number else None
 
-    def _shut_down(self, verb: int | None = None) -> list[Letter]:
-        """Answers what is in flight (only `verb`, if given): the broker stops."""
-        left = self._admission.settle_where(self._sessions.by_number.values(), verb=verb)
+    def _shut_down(self, verbs: Collection[int] | None = None) -> list[Letter]:
+        """Answers what is in flight (only `verbs`, if given): the broker stops."""
+        left = self._admission.settle_where(self._sessions.by_number.values(), verbs=verbs)
         text = "the broker stops"
         return [self._answered(*one, Code.SHUTTING_DOWN, text) for one in left]
 

@@ -4,6 +4,9 @@ Owns the table of sessions and how an entry ends. Knows no verbs and no sockets.
 by the connection's routing id when a request comes, and by its number when a reply comes back. It
 holds nothing that must survive: a client of a forgotten session is told UNKNOWN_SESSION and says
 HELLO again.
+
+A session ends with its connection. While something of it is in flight it keeps its number and its
+place in the table: closing a connection frees nothing that the broker still holds.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ is made for every request."""
 class Session:
     """One connection that said HELLO, and what it has in flight."""
 
-    __slots__ = ("bytes_in_flight", "in_flight", "number", "peer", "seen_ms")
+    __slots__ = ("bytes_in_flight", "in_flight", "is_member", "number", "peer", "seen_ms")
 
     def __init__(self, peer: bytes, number: int, seen_ms: float) -> None:
         self.peer = peer
@@ -32,6 +35,8 @@ class Session:
         self.seen_ms = seen_ms
         self.in_flight: dict[int, InFlight] = {}
         self.bytes_in_flight = 0
+        self.is_member = False
+        """It has spoken for a member of a group."""
 
 
 class Sessions:
@@ -40,6 +45,7 @@ class Sessions:
     def __init__(self, randomness: Randomness, *, sessions_max: int = SESSIONS_MAX) -> None:
         self.by_peer: dict[bytes, Session] = {}
         self.by_number: dict[int, Session] = {}
+        self._ended: list[Session] = []
         self._randomness = randomness
         self._sessions_max = sessions_max
 
@@ -54,7 +60,7 @@ class Sessions:
         session = self.by_peer.get(peer)
         if session is not None:
             return session
-        if len(self.by_peer) >= self._sessions_max:
+        if len(self.by_number) >= self._sessions_max:
             return None
         number = 0
         while number == 0 or number in self.by_number:
@@ -64,8 +70,19 @@ class Sessions:
         self.by_number[number] = session
         return session
 
+    def end(self, peer: bytes) -> Session | None:
+        """The connection of `peer` closed; returns its session, None if it had none."""
+        session = self.by_peer.pop(peer, None)
+        if session is not None:
+            if session.in_flight:
+                self._ended.append(session)
+            else:
+                del self.by_number[session.number]
+        return session
+
     def expire(self, mono_ms: float) -> int:
-        """Forgets sessions that were silent for SESSION_IDLE_MS and wait for nothing.
+        """Forgets sessions that were silent for SESSION_IDLE_MS, or have ended, and wait for
+        nothing.
 
         Returns:
             How many were forgotten.
@@ -78,5 +95,8 @@ class Sessions:
         ]
         for session in gone:
             del self.by_peer[session.peer]
+        gone += [session for session in self._ended if not session.in_flight]
+        self._ended = [session for session in self._ended if session.in_flight]
+        for session in gone:
             del self.by_number[session.number]
         return len(gone)

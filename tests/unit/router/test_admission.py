@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from shardmq.actors.protocol.frames import pack_request, unpack_route
 from shardmq.actors.protocol.limits import (
     ROUTER_BYTES_MAX,
@@ -45,12 +47,11 @@ def test_a_request_that_is_resent_takes_over_its_entry() -> None:
     assert (books.bytes_in_flight, books.requests_in_flight) == (0, 0)
 
 
-def test_only_a_small_fetch_is_exchanged_at_once() -> None:
+@pytest.mark.parametrize("parked", [Verb.FETCH, Verb.EVENTS])
+def test_only_a_small_parked_request_is_exchanged_at_once(parked: Verb) -> None:
     books, session = Admission(), Session(b"a", 1, 0.0)
     books.enter(session, 1, entry(deadline_ms=3_000.0))  # asked for 1,000 ms at 2,000
-    produce, fetch = (
-        unpack_route(pack_request(verb, 1, 900)) for verb in (Verb.PRODUCE, Verb.FETCH)
-    )
+    produce, fetch = (unpack_route(pack_request(verb, 1, 900)) for verb in (Verb.PRODUCE, parked))
     assert books.is_hasty(session, produce, 100, 2_000.0 + RESEND_MS - 1)
     assert not books.is_hasty(session, produce, 100, 2_000.0 + RESEND_MS)
     assert not books.is_hasty(session, fetch, 100, 2_001.0)
@@ -85,7 +86,7 @@ def test_entries_are_found_by_link_deadline_and_verb() -> None:
     books.enter(two, 1, entry(link="shard-0", deadline_ms=30.0, verb=Verb.FETCH))
     both = [one, two]
     assert [found[0] for found in books.settle_where(both, due_ms=10.0)] == [one]
-    assert [found[0] for found in books.settle_where(both, verb=Verb.FETCH)] == [two]
+    assert [found[0] for found in books.settle_where(both, verbs=[Verb.FETCH])] == [two]
     assert books.settle_where(both, link="shard-0") == []
     assert [found[1][2] for found in books.settle_where(both)] == ["shard-1"]
     assert (books.bytes_in_flight, books.requests_in_flight) == (0, 0)

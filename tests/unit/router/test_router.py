@@ -20,7 +20,6 @@ from shardmq.actors.protocol.frames import (
     SHARD_COORDINATOR,
     SHARD_ROUTER,
     pack_envelope,
-    pack_reply,
     pack_request,
     unpack_route,
 )
@@ -31,62 +30,11 @@ from shardmq.actors.protocol.limits import (
     SESSION_IDLE_MS,
     SESSION_REQUESTS_MAX,
 )
-from shardmq.actors.protocol.verbs import Verb
+from shardmq.actors.protocol.verbs import VERB_ROWS, Destination, Verb
 from shardmq.router.admission import RESEND_MS
-from shardmq.router.reception import Identity
-from shardmq.router.router import GRACE_MS, STOP_WAIT_MS, Router
-from support.manual import CountingRandomness, at
-
-PEER = b"\0peer"
-EPOCH = 1
-LINKS = ("shard-0", "shard-1", "coordinator")
-
-
-def started(*, hello: bool = True, links: tuple[str, ...] = LINKS) -> Router:
-    router = Router(shards=2, randomness=CountingRandomness(), identity=Identity("router-0", "9.9"))
-    for link in links:
-        assert router.link_changed(link, True, at(0)) == []
-    if hello:
-        code_of(router.handle([front(Verb.HELLO, m.Hello())], at(0)))
-    return router
-
-
-def front(
-    verb: int,
-    header: m.Header | bytes = b"\x80",
-    *payload: bytes,
-    shard: int = 0,
-    request_id: int = 1,
-    deadline_ms: int = 1_000,
-    flags: int = 0,
-    peer: bytes = PEER,
-) -> Letter:
-    body = header if isinstance(header, bytes) else encode_header(header, flags)
-    route = pack_request(verb, request_id, deadline_ms, shard=shard, flags=flags)
-    return "front", peer, [route, body, *payload]
-
-
-def answer(handed_on: Letter, *payload: bytes, code: int = Code.OK) -> Letter:
-    """What an actor sends back for a letter that the router handed on."""
-    link, _, frames = handed_on
-    return link, b"", [frames[0], pack_reply(unpack_route(frames[1]), code), b"\x80", *payload]
-
-
-def code_of(letters: list[Letter]) -> Code:
-    """The code of the only letter, which goes to the front."""
-    [(link, peer, frames)] = letters
-    assert (link, peer) == ("front", PEER)
-    route = unpack_route(frames[0])
-    assert route.flags & FLAG_REPLY
-    return Code(route.tail)
-
-
-def error_of(letters: list[Letter]) -> m.ErrorReply:
-    code = code_of(letters)
-    error: m.ErrorReply = msgspec.msgpack.decode(letters[0][2][1], type=m.ErrorReply)
-    assert error.name == code.name
-    return error
-
+from shardmq.router.router import GRACE_MS, STOP_WAIT_MS
+from support.manual import at
+from support.routers import EPOCH, PEER, answer, code_of, error_of, front, started
 
 # --- sessions ---------------------------------------------------------------------------------
 
@@ -171,11 +119,45 @@ def test_a_reply_finds_its_connection_and_loses_the_envelope() -> None:
         (Verb.TOPIC_LIST, 1, "coordinator"),
         (Verb.STATS, 1, "shard-1"),
         (Verb.STATS, SHARD_COORDINATOR, "coordinator"),
+        (Verb.ACK, 1, "shard-1"),
+        (Verb.CURSORS, 0, "shard-0"),
+        (Verb.NACK, 1, "shard-1"),
+        (Verb.GROUP_JOIN, SHARD_COORDINATOR, "coordinator"),
+        (Verb.EVENTS, SHARD_COORDINATOR, "coordinator"),
+        (Verb.GROUP_LEAVE, SHARD_ANY, "coordinator"),
+        (Verb.GROUP_LIST, 0, "coordinator"),
+        (Verb.GROUP_DESCRIBE, SHARD_COORDINATOR, "coordinator"),
+        (Verb.GROUP_DELETE, SHARD_COORDINATOR, "coordinator"),
+        (Verb.GROUP_RESET, SHARD_COORDINATOR, "coordinator"),
     ],
 )
 def test_the_verbs_row_says_who_answers(verb: Verb, shard: int, link: str) -> None:
     [(found, _, _)] = started().handle([front(verb, shard=shard)], at(0))
     assert found == link
+
+
+def test_every_verb_is_handed_on_or_answered_here() -> None:
+    for row in VERB_ROWS:
+        [(link, _, frames)] = started().handle([front(row.verb, m.Hello())], at(0))
+        if row.destination in (Destination.SHARD, Destination.NAMED):
+            assert link == "shard-0"
+        elif row.destination is Destination.COORDINATOR:
+            assert link == "coordinator"
+        else:
+            internal = row.destination is Destination.INTERNAL
+            wanted = Code.FORBIDDEN if internal else Code.OK
+            assert (link, unpack_route(frames[0]).tail) == ("front", wanted)
+
+
+def test_a_session_may_have_many_parked_requests() -> None:
+    router = started()
+    polls = [front(Verb.EVENTS, request_id=one, deadline_ms=4_000) for one in range(500)]
+    parked = router.handle(polls, at(0))
+    assert {link for link, _, _ in parked} == {"coordinator"}
+    assert len(parked) == 500
+    assert router.handle([], at(4_000)) == [], "their deadlines are not over yet"
+    answers = router.handle([answer(one) for one in parked], at(4_001))
+    assert [unpack_route(frames[0]).tail for _, _, frames in answers] == [Code.OK] * 500
 
 
 def test_any_shard_means_each_in_turn_that_is_there() -> None:
@@ -213,6 +195,9 @@ def test_ping_and_the_routers_own_figures_are_answered_here() -> None:
     ("letter", "code"),
     [
         (front(Verb.DEFINE), Code.FORBIDDEN),
+        (front(Verb.GRANT), Code.FORBIDDEN),
+        (front(Verb.RELEASE), Code.FORBIDDEN),
+        (front(Verb.SESSIONS_GONE), Code.FORBIDDEN),
         (front(99), Code.UNKNOWN_VERB),
         (front(Verb.PRODUCE, shard=2), Code.STALE_ROUTE),
         (front(Verb.STATS, shard=2), Code.INVALID_ARGUMENT),
@@ -336,11 +321,10 @@ def test_one_request_sent_again_and_again_stays_within_the_bounds() -> None:
 # --- stop -------------------------------------------------------------------------------------
 
 
-def test_a_stop_answers_polls_at_once_and_lets_work_finish() -> None:
+@pytest.mark.parametrize("parked", [Verb.FETCH, Verb.EVENTS])
+def test_a_stop_answers_polls_at_once_and_lets_work_finish(parked: Verb) -> None:
     router = started()
-    work, _ = router.handle(
-        [front(Verb.PRODUCE, request_id=1), front(Verb.FETCH, request_id=2)], at(0)
-    )
+    work, _ = router.handle([front(Verb.PRODUCE, request_id=1), front(parked, request_id=2)], at(0))
     assert code_of(router.stop(at(10))) == Code.SHUTTING_DOWN
     assert not router.drained()
     assert error_of(router.handle([front(Verb.PRODUCE)], at(11))).name == "SHUTTING_DOWN"

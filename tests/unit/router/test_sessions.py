@@ -40,3 +40,23 @@ def test_silence_ends_a_session_unless_it_waits_for_an_answer() -> None:
     assert sessions.expire(SESSION_IDLE_MS + 1.0) == 1
     assert list(sessions.by_peer) == [b"b"]
     assert silent.number not in sessions.by_number
+
+
+def test_a_session_ends_with_its_connection_unless_something_of_it_is_in_flight() -> None:
+    sessions = Sessions(CountingRandomness(), sessions_max=2)
+    idle, working = sessions.open(b"a", 0.0), sessions.open(b"b", 0.0)
+    assert idle is not None
+    assert working is not None
+    working.in_flight[1] = (10, 1e6, "shard-0", b"")
+    assert sessions.end(b"a") is idle
+    assert sessions.end(b"a") is None
+    assert sessions.end(b"b") is working
+    assert sessions.by_peer == {}
+    assert list(sessions.by_number) == [working.number]
+    again = sessions.open(b"b", 1.0)
+    assert again is not working, "a connection of the same name is another session"
+    assert sessions.open(b"c", 1.0) is None, "what has ended but is not answered keeps its place"
+    assert sessions.expire(2.0) == 0
+    working.in_flight.clear()
+    assert sessions.expire(2.0) == 1
+    assert sessions.open(b"c", 2.0) is not None
