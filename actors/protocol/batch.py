@@ -30,6 +30,7 @@ import msgspec
 from .checksum import crc32c, extend
 from .columns import (
     COLUMNS,
+    ENTRIES,
     KEYS,
     LENGTHS,
     NATURALS,
@@ -120,8 +121,8 @@ def encode_batch(
     assert 0 <= first_sequence <= SEQUENCE_MAX - count, "a producer counts from 0 upwards"
     meta_codec, meta = _smaller(compression, raw_meta)
     bodies_codec, bodies = _smaller(compression, raw_bodies)
-    copies = columns.message_ids is not None or columns.offset_deltas is not None
-    flags = FLAG_COPIES if copies else 0
+    of_copies = (columns.message_ids, columns.offset_deltas, columns.entries)
+    flags = 0 if of_copies == (None, None, None) else FLAG_COPIES
     head = _HEADER.pack(
         BATCH_MAGIC, BATCH_HEADER_BYTES + len(meta) + len(bodies), 0, BATCH_VERSION,
         meta_codec, bodies_codec, flags, count, len(meta), producer_id, first_sequence,
@@ -272,6 +273,10 @@ class BatchView:
         if column is not None and any(later <= former for former, later in pairwise(column)):
             raise BatchError("offset deltas do not ascend")
         return column
+
+    def entries(self) -> list[tuple[int, int, int]] | None:
+        """The entries of the shard's schedule that the copies end; None if they end none."""
+        return self._whole(self._column(8, ENTRIES)) if self._has_copies() else None
 
     def _has_copies(self) -> bool:
         return self.head.flags & FLAG_COPIES != 0

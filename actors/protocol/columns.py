@@ -14,8 +14,10 @@ The columns, in order (later ones may be appended; a reader skips what it does n
     5 due times      list of ms or 0
     6 message ids    list of strings (copies of single messages keep their first id)
     7 offset deltas  list of integers, ascending: offset - base offset
+    8 entries        list of [key, position, index]: the entry of the shard's schedule that the copy
+                     ends; for the shard alone
 
-Columns 6 and 7 count only where the header's flag says that these are copies: shards make copies,
+Columns 6 to 8 count only where the header's flag says that these are copies: shards make copies,
 producers never do, so a shard can refuse them without opening the meta.
 
 One byte of hostile msgpack makes an object of 50 or more, so the decoders say how long each list
@@ -34,6 +36,7 @@ from .limits import BATCH_MESSAGES_MAX, COLUMNS_MAX, KEYS_MAX
 
 __all__ = [
     "COLUMNS",
+    "ENTRIES",
     "KEYS",
     "LENGTHS",
     "NATURALS",
@@ -59,6 +62,7 @@ class Columns(NamedTuple):
     due_times_ms: Sequence[int] | None = None
     message_ids: Sequence[str] | None = None
     offset_deltas: Sequence[int] | None = None
+    entries: Sequence[tuple[int, int, int]] | None = None
 
 
 def encode_columns(columns: Columns, count: int) -> bytes:
@@ -77,6 +81,7 @@ def encode_columns(columns: Columns, count: int) -> bytes:
         columns.due_times_ms,
         columns.message_ids,
         columns.offset_deltas,
+        columns.entries,
     )
     used = len(meta)
     while used > 1 and meta[used - 1] is None:
@@ -106,4 +111,5 @@ KEYS: Any = msgspec.msgpack.Decoder(_Rows[_Keys] | None)
 ORDERING_KEYS: Any = msgspec.msgpack.Decoder(_Rows[str | None] | None)
 PROPERTIES: Any = msgspec.msgpack.Decoder(_Rows[dict[str, str]] | None)
 NATURALS: Any = msgspec.msgpack.Decoder(_Rows[_Natural] | None)
+ENTRIES: Any = msgspec.msgpack.Decoder(_Rows[tuple[_Natural, _Natural, _Natural]] | None)
 STRINGS: Any = msgspec.msgpack.Decoder(_Rows[str] | None)

@@ -30,17 +30,19 @@ from .records import (
     GRANTED,
     GROUPS_FORGOTTEN,
     QUEUES_DROPPED,
+    SCHEDULED,
     CursorsMoved,
     Granted,
     GroupsForgotten,
     QueuesDropped,
+    Scheduled,
     decode_state,
     tag_of,
 )
 
 __all__ = ["Cursor", "Cursors", "merged"]
 
-_TAGS: Final = (QUEUES_DROPPED, GRANTED, CURSORS_MOVED, GROUPS_FORGOTTEN)
+_TAGS: Final = (QUEUES_DROPPED, GRANTED, CURSORS_MOVED, GROUPS_FORGOTTEN, SCHEDULED)
 _QUEUE_BITS: Final = 32
 _QUEUE_MASK: Final = (1 << _QUEUE_BITS) - 1
 _NOTHING: Bounds = ()
@@ -110,6 +112,10 @@ class Cursors:
         elif isinstance(state, CursorsMoved):
             for move in state.moves:
                 self._move(state.group_id, move.queue, move.floor, move.acked)
+        elif isinstance(state, Scheduled):
+            offsets = sorted(entry.offset for entry in state.entries)
+            acked = [bound for offset in offsets for bound in (offset, offset + 1)]
+            self._move(state.group_id, record.queue, 0, acked)
         elif isinstance(state, GroupsForgotten):
             gone = set(state.group_ids)
             self._keep(bucket, [one for one in self._buckets[bucket] if one >> 32 not in gone])

@@ -17,7 +17,14 @@ from shardmq.actors.kernel.ports import Record
 
 from ..log.record import BATCH, FLOOR, STATE
 from .buckets import BUCKET_MASK, BUCKETS, digest_of
-from .records import EARLIEST_RAISED, QUEUES_DROPPED, EarliestRaised, decode_state, tag_of
+from .records import (
+    EARLIEST_RAISED,
+    QUEUES_DROPPED,
+    EarliestRaised,
+    QueuesDropped,
+    decode_state,
+    tag_of,
+)
 
 __all__ = ["QueueOffsets", "Queues"]
 
@@ -92,8 +99,9 @@ class Queues:
                 offsets = self.at(queue)
                 offsets.earliest = max(offsets.earliest, earliest)
             return
+        assert isinstance(state, QueuesDropped)
         bucket = self._buckets[record.queue & BUCKET_MASK]
-        for queue in state.queues:  # type: ignore[union-attr]
+        for queue in state.queues:
             bucket.pop(queue, None)
 
     def snapshot(self, bucket: int) -> Any:

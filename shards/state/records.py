@@ -18,25 +18,33 @@ from shardmq.actors.protocol.messages import TopicRoute
 __all__ = [
     "CURSORS_MOVED",
     "EARLIEST_RAISED",
+    "ENTRIES_ENDED",
     "GRANTED",
     "GROUPS_FORGOTTEN",
     "PRODUCERS_FORGOTTEN",
     "QUEUES_DROPPED",
+    "SCHEDULED",
     "TOPIC_DEFINED",
     "TOPIC_DROPPED",
+    "WATERMARK_RAISED",
     "CursorMove",
     "CursorsMoved",
     "EarliestRaised",
+    "EntriesEnded",
+    "EntryName",
     "Granted",
     "GrantedQueue",
     "GroupsForgotten",
     "ProducersForgotten",
     "QueuePlace",
     "QueuesDropped",
+    "Scheduled",
+    "ScheduledEntry",
     "StateRecord",
     "TopicDefined",
     "TopicDefinition",
     "TopicDropped",
+    "WatermarkRaised",
     "decode_state",
     "encode_state",
     "tag_of",
@@ -50,6 +58,9 @@ PRODUCERS_FORGOTTEN: Final = 5
 GRANTED: Final = 6
 CURSORS_MOVED: Final = 7
 GROUPS_FORGOTTEN: Final = 8
+SCHEDULED: Final = 10
+ENTRIES_ENDED: Final = 11
+WATERMARK_RAISED: Final = 12
 
 
 class QueuePlace(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -104,7 +115,7 @@ class TopicDropped(msgspec.Struct, array_like=True, frozen=True, tag=TOPIC_DROPP
 
 class QueuesDropped(msgspec.Struct, array_like=True, frozen=True, tag=QUEUES_DROPPED):
     """Queues, all of one bucket, are gone for ever. Concerns: queues, producers,
-    cursors."""
+    cursors, schedule."""
 
     queues: list[int]
 
@@ -165,6 +176,56 @@ class GroupsForgotten(msgspec.Struct, array_like=True, frozen=True, tag=GROUPS_F
     group_ids: list[int]
 
 
+class ScheduledEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One message that is to come again, or for the first time, later."""
+
+    offset: int
+    """In the queue that the record's prefix names."""
+    lsn: int
+    """Of the batch that holds it: the log keeps everything from there on."""
+    due_ms: int
+    attempt: int
+    """How often it will have been delivered: counts from 1."""
+    cause: str = ""
+    detail: str = ""
+
+
+class Scheduled(msgspec.Struct, array_like=True, frozen=True, tag=SCHEDULED):
+    """Messages of the queue in the record's prefix fall due later, and are done with for a group,
+    if one is named. Concerns: cursors (bucket of the prefix's queue), schedule (`bucket`)."""
+
+    bucket: int
+    """Of `destination`; it stands first so that it is read without decoding."""
+    destination: int
+    """Queue that will get the copies."""
+    kind: int
+    """DELIVER, RETRY or CHECK, see `schedule.py`."""
+    dead: bool
+    """The copies are dead letters."""
+    group_id: int
+    topic: str
+    """Of the queue in the prefix, which may be gone when the messages fall due."""
+    queue_id: int
+    entries: list[ScheduledEntry]
+
+
+EntryName = tuple[int, int, int]
+"""Of an entry of the schedule; see `schedule.py`."""
+
+
+class EntriesEnded(msgspec.Struct, array_like=True, frozen=True, tag=ENTRIES_ENDED):
+    """Entries for the queue in the record's prefix ended without a copy. Concerns: schedule."""
+
+    names: list[EntryName]
+    reason: str
+
+
+class WatermarkRaised(msgspec.Struct, array_like=True, frozen=True, tag=WATERMARK_RAISED):
+    """All entries up to `until_ms` are due. Concerns: schedule, its own bucket."""
+
+    until_ms: int
+
+
 StateRecord = (
     TopicDefined
     | TopicDropped
@@ -174,6 +235,9 @@ StateRecord = (
     | Granted
     | CursorsMoved
     | GroupsForgotten
+    | Scheduled
+    | EntriesEnded
+    | WatermarkRaised
 )
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -82,6 +82,7 @@ def columns(draw: st.DrawFn) -> Columns:
         maybe(st.none() | TEXT), maybe(st.dictionaries(TEXT, TEXT, max_size=3)),
         maybe(st.integers(0, 1 << 60)), maybe(TEXT),
         gaps and [sum(gaps[: at + 1]) for at in range(count)],
+        maybe(st.tuples(st.integers(0, 1 << 60), st.integers(0, 1 << 60), st.integers(0, 99))),
     )  # fmt: skip
 
 
@@ -89,7 +90,8 @@ def columns(draw: st.DrawFn) -> Columns:
 def test_what_is_encoded_is_read(given_columns: Columns, codec: Compression) -> None:
     view = opened(batch(given_columns, compression=codec))
     read = (view.bodies(), view.tags(), view.keys(), view.ordering_keys(), view.properties(),
-            view.due_times_ms(), view.message_ids(), view.offset_deltas())  # fmt: skip
+            view.due_times_ms(), view.message_ids(), view.offset_deltas(),
+            view.entries())  # fmt: skip
     assert read == given_columns
     names = view.tag_names()
     assert names is None or set(names) == set(given_columns.tags or ())

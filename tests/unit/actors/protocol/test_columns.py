@@ -12,7 +12,7 @@ from shardmq.actors.protocol.columns import Columns, encode_columns
 from shardmq.actors.protocol.limits import BATCH_MESSAGES_MAX, COLUMNS_MAX, KEYS_MAX
 
 ORDER = ["bodies", "tags", "keys", "ordering_keys", "properties", "due_times_ms", "message_ids",
-         "offset_deltas"]  # fmt: skip
+         "offset_deltas", "entries"]  # fmt: skip
 
 
 def encoded(columns: Columns) -> Any:
@@ -22,10 +22,10 @@ def encoded(columns: Columns) -> Any:
 def test_the_order_of_columns_is_fixed() -> None:
     assert list(Columns._fields) == ORDER
     full = Columns([b"a", b"bc"], ["t", None], [["k"], []], ["o", None], [{"p": "v"}, {}],
-                   [5, 0], ["id1", "id2"], [0, 7])  # fmt: skip
+                   [5, 0], ["id1", "id2"], [0, 7], [(1, 2, 0), (3, 4, 1)])  # fmt: skip
     assert encoded(full) == [
         [1, 2], [["t", None], b"\x00\x01"], [["k"], []], ["o", None], [{"p": "v"}, {}],
-        [5, 0], ["id1", "id2"], [0, 7],
+        [5, 0], ["id1", "id2"], [0, 7], [[1, 2, 0], [3, 4, 1]],
     ]  # fmt: skip
 
 
@@ -61,6 +61,7 @@ LONG: list[tuple[str, Any, Any]] = [
     ("properties", c.PROPERTIES, [{}] * (BATCH_MESSAGES_MAX + 1)),
     ("due times", c.NATURALS, [0] * (BATCH_MESSAGES_MAX + 1)),
     ("message ids", c.STRINGS, [""] * (BATCH_MESSAGES_MAX + 1)),
+    ("entries", c.ENTRIES, [[1, 2, 3]] * (BATCH_MESSAGES_MAX + 1)),
 ]
 
 
@@ -76,6 +77,7 @@ WRONG: list[tuple[Any, Any]] = [
     (c.KEYS, [None]), (c.KEYS, [[None]]), (c.KEYS, ["abc"]), (c.ORDERING_KEYS, [1]),
     (c.PROPERTIES, [{"a": 1}]), (c.PROPERTIES, [{1: "a"}]), (c.PROPERTIES, [[]]),
     (c.NATURALS, [-1]), (c.NATURALS, [None]), (c.NATURALS, [1.0]), (c.STRINGS, [b"bytes"]),
+    (c.ENTRIES, [[1, 2]]), (c.ENTRIES, [1]), (c.ENTRIES, [[1, 2, -1]]), (c.ENTRIES, [[1, 2, None]]),
 ]  # fmt: skip
 
 

@@ -16,9 +16,12 @@ from shardmq.shards.state.records import (
     GrantedQueue,
     GroupsForgotten,
     QueuesDropped,
+    Scheduled,
+    ScheduledEntry,
     StateRecord,
     encode_state,
 )
+from shardmq.shards.state.schedule import RETRY
 
 
 def state(queue: int, one: StateRecord) -> LogRecord:
@@ -143,3 +146,14 @@ def test_ten_thousand_cursors_take_a_few_megabytes() -> None:
     tracemalloc.stop()
     assert len(cursors) == 10_000
     assert size < 5_000_000, size
+
+
+def test_what_is_scheduled_for_a_group_is_done_with_in_the_same_record() -> None:
+    cursors = Cursors()
+    cursors.apply(granted())
+    entries = [ScheduledEntry(offset, 0, 9, 2) for offset in (5, 0, 4)]
+    for group_id in (0, 7):  # 0: scheduled for nobody
+        record = state(1, Scheduled(6, 70, RETRY, False, group_id, "orders", 0, entries))
+        assert cursors.bucket_of(record) == 1
+        cursors.apply(record)
+    assert place(cursors) == (1, [(4, 6)])

@@ -10,16 +10,20 @@ from shardmq.shards.state.records import (
     CursorMove,
     CursorsMoved,
     EarliestRaised,
+    EntriesEnded,
     Granted,
     GrantedQueue,
     GroupsForgotten,
     ProducersForgotten,
     QueuePlace,
     QueuesDropped,
+    Scheduled,
+    ScheduledEntry,
     StateRecord,
     TopicDefined,
     TopicDefinition,
     TopicDropped,
+    WatermarkRaised,
     decode_state,
     encode_state,
     tag_of,
@@ -40,6 +44,12 @@ GOLDEN: list[tuple[StateRecord, str]] = [
     ),
     (CursorsMoved(7, [CursorMove(1, 300, [302, 303])]), "93070791" + "9301cd012c92cd012ecd012f"),
     (GroupsForgotten([7, 9]), "9208920709"),
+    (
+        Scheduled(6, 70, 2, False, 7, "t", 1, [ScheduledEntry(300, 9, 10, 2, "c", "d")]),
+        "990a064602c207a17401" + "9196cd012c090a02a163a164",
+    ),
+    (EntriesEnded([(1, 300, 2)], "r"), "930b919301cd012c02a172"),
+    (WatermarkRaised(300), "920ccd012c"),
 ]
 
 

@@ -1,0 +1,290 @@
+"""Schedule: which messages fall due when, and for which queue, as a fold over the journal.
+
+Owns the live entries, packed, and the watermark. Knows nothing of messages, groups or clocks, and
+does not hold what an entry says: that stands in the journal.
+
+An entry is made by a SCHEDULED record and ended by the batch that holds the copy (column `entries`
+of `batch.py` names it), by ENTRIES_ENDED, or with its queue. So one record decides in each case,
+and an entry ends once. Its kind says what happens when it is due:
+
+    DELIVER  the message goes to its queue    RETRY  it comes again, to the retry or the dead letter
+    CHECK    its producer is asked                   queue of its group
+
+The theory. Entries may be a million and a year away, so this keeps only what finds them again: the
+entries for one queue and one span of time are a slot, and a slot is the journal positions of its
+entries' records in order, 8 bytes each, a bit for each entry that has ended, the lowest due time
+and the lowest position of a source. When a slot comes near, `near.py` reads its records back. That
+is "time buckets on disk": the disk holds the entries, the memory their whereabouts; a snapshot,
+too, has 8 bytes for each. Spans are the longer the further they are away when the entry is made, so
+that few entries, spread widely, do not make a slot each:
+
+    up to 4 hours ahead    slots of a minute
+    up to 60 days ahead    slots of an hour
+    beyond                 slots of a day
+
+An entry's name is (key of its slot, lsn of its record, how many entries of that record stand in
+front of it in the slot). A slot whose entries have all ended is gone. As stamps of records never
+fall, no slot gets entries after its span has passed, so none lives for ever.
+
+The watermark is a bucket of its own: it belongs to no queue. It never goes back.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_left
+from typing import Any, Final
+
+from shardmq.actors.kernel.ports import Record
+from shardmq.actors.protocol.batch import FLAG_COPIES, BatchView, read_batch_header
+
+from ..log.record import BATCH, STATE
+from .buckets import BUCKET_MASK, BUCKETS, digest_of
+from .records import (
+    ENTRIES_ENDED,
+    QUEUES_DROPPED,
+    SCHEDULED,
+    WATERMARK_RAISED,
+    EntriesEnded,
+    EntryName,
+    QueuesDropped,
+    Scheduled,
+    WatermarkRaised,
+    decode_state,
+    tag_of,
+)
+
+__all__ = ["CHECK", "DELIVER", "RETRY", "Schedule", "Slot", "key_of"]
+
+DELIVER: Final = 1
+RETRY: Final = 2
+CHECK: Final = 3
+
+WATERMARK_BUCKET: Final = BUCKETS
+_HOUR_MS: Final = 3_600_000
+_SPANS_MS: Final = ((4 * _HOUR_MS, 60_000), (60 * 24 * _HOUR_MS, _HOUR_MS))
+"""(how far ahead at most, span of a slot)"""
+_LONGEST_MS: Final = 24 * _HOUR_MS
+_BATCH_FLAGS: Final = 15
+"""Where a batch has its flags."""
+_QUEUE_BITS: Final = 32
+NEVER: Final = 1 << 63
+
+assert sys.byteorder == "little", "positions lie in memory as in a snapshot"
+
+
+def key_of(due_ms: int, stored_at_ms: int) -> int:
+    """Key of the slot of an entry that is due at `due_ms` and whose record has that stamp."""
+    start_ms = max(due_ms, stored_at_ms)
+    for level, (ahead_ms, span_ms) in enumerate(_SPANS_MS):
+        if due_ms - stored_at_ms <= ahead_ms:
+            return start_ms // span_ms << 2 | level
+    return start_ms // _LONGEST_MS << 2 | len(_SPANS_MS)
+
+
+class Slot:
+    """The entries for one queue and one span of time."""
+
+    __slots__ = (
+        "due_ms",
+        "ended",
+        "key",
+        "live",
+        "lsns",
+        "queue",
+        "read",
+        "source_lsn",
+        "unread_due_ms",
+    )
+
+    def __init__(self, queue: int, key: int) -> None:
+        self.queue = queue
+        self.key = key
+        self.lsns = array("Q")
+        """Of the records of the entries, one for each entry, ascending."""
+        self.ended = bytearray()
+        """A bit for each entry, as far as any has ended."""
+        self.live = 0
+        """Entries that have not ended; 0: the slot is gone."""
+        self.due_ms = NEVER
+        """The lowest due time that any of the entries had."""
+        self.source_lsn = NEVER
+        """The lowest position of a batch from which any of them is to be copied."""
+        # What `near.py` has read is no state; after a restart it has read nothing.
+        self.read = 0
+        """Entries that were read back."""
+        self.unread_due_ms = NEVER
+        """No entry among the others is due before this."""
+
+    def add(self, lsn: int, due_ms: int, source_lsn: int) -> None:
+        """One more entry."""
+        self.lsns.append(lsn)
+        self.live += 1
+        self.due_ms = min(self.due_ms, due_ms)
+        self.unread_due_ms = min(self.unread_due_ms, due_ms)
+        self.source_lsn = min(self.source_lsn, source_lsn)
+
+    def has_ended(self, at: int) -> bool:
+        """True if the entry at that place has ended."""
+        return at >> 3 < len(self.ended) and self.ended[at >> 3] >> (at & 7) & 1 == 1
+
+    def end(self, at: int) -> None:
+        """The entry at that place is ended; it may be already."""
+        if self.has_ended(at):
+            return
+        missing = (at >> 3) + 1 - len(self.ended)
+        if missing > 0:
+            self.ended.extend(bytes(missing))
+        self.ended[at >> 3] |= 1 << (at & 7)
+        self.live -= 1
+
+    def name(self, at: int) -> EntryName:
+        """Name of the entry at that place."""
+        lsn = self.lsns[at]
+        return self.key, lsn, at - bisect_left(self.lsns, lsn)
+
+    def place(self, lsn: int, index: int) -> int:
+        """Place of the entry with that name, -1 if there is none: its record was in a damaged
+        stretch whose loss the operator accepted."""
+        at = bisect_left(self.lsns, lsn) + index
+        return at if at < len(self.lsns) and self.lsns[at] == lsn else -1
+
+
+class Schedule:
+    """Projection: (queue, span of time) -> entries."""
+
+    name = "schedule"
+    buckets = BUCKETS + 1
+
+    def __init__(self) -> None:
+        self._buckets: list[dict[int, Slot]] = [{} for _ in range(BUCKETS)]
+        self._lowest: int | None = NEVER
+        """Lowest position of a source; None: to be looked for."""
+        self._live = 0
+        self.watermark_ms = 0
+        """Entries up to here are due."""
+        self.unread: dict[Slot, None] = {}
+        """Slots with entries that nobody has taken notice of; for `near.py`, which empties it."""
+
+    def __len__(self) -> int:
+        return self._live
+
+    def slot(self, queue: int, key: int) -> Slot | None:
+        return self._buckets[queue & BUCKET_MASK].get(key << _QUEUE_BITS | queue)
+
+    @property
+    def slots(self) -> int:
+        return sum(map(len, self._buckets))
+
+    def source_lsn(self) -> int:
+        """Lowest position of a batch that an entry still needs, `NEVER` if none does. May be lower
+        than it has to be, by what has ended in slots with live entries."""
+        if self._lowest is None:
+            self._lowest = min(
+                (slot.source_lsn for bucket in self._buckets for slot in bucket.values()),
+                default=NEVER,
+            )
+        return self._lowest
+
+    # ------------------------------------------------------------------ the fold
+
+    def bucket_of(self, record: Record) -> int:
+        if record.kind == BATCH:
+            return record.queue & BUCKET_MASK if record.payload[_BATCH_FLAGS] & FLAG_COPIES else -1
+        if record.kind != STATE:
+            return -1
+        tag = tag_of(record.payload)
+        if tag == SCHEDULED:
+            return record.payload[2]  # `bucket`, a small integer, stands first
+        if tag in (ENTRIES_ENDED, QUEUES_DROPPED):
+            return record.queue & BUCKET_MASK
+        return WATERMARK_BUCKET if tag == WATERMARK_RAISED else -1
+
+    def apply(self, record: Record) -> None:
+        if record.kind == BATCH:
+            view = BatchView(record.payload, read_batch_header(record.payload))
+            self._end(record.queue, view.entries() or ())
+            return
+        state = decode_state(record.payload)
+        if isinstance(state, Scheduled):
+            self._add(state, record)
+        elif isinstance(state, EntriesEnded):
+            self._end(record.queue, state.names)
+        elif isinstance(state, QueuesDropped):
+            slots, dropped = self._buckets[record.queue & BUCKET_MASK], set(state.queues)
+            for slot in [one for one in slots.values() if one.queue in dropped]:
+                self._live -= slot.live
+                slot.live = 0
+                self._gone(slot)
+        else:
+            assert isinstance(state, WatermarkRaised)
+            self.watermark_ms = max(self.watermark_ms, state.until_ms)
+
+    def _add(self, state: Scheduled, record: Record) -> None:
+        slots, queue = self._buckets[state.bucket], state.destination
+        for entry in state.entries:
+            key = key_of(entry.due_ms, record.stored_at_ms)
+            slot = slots.get(key << _QUEUE_BITS | queue)
+            if slot is None:
+                slot = slots[key << _QUEUE_BITS | queue] = Slot(queue, key)
+            slot.add(record.lsn, entry.due_ms, entry.lsn)
+            self.unread[slot] = None
+            if self._lowest is not None:
+                self._lowest = min(self._lowest, entry.lsn)
+        self._live += len(state.entries)
+
+    def _end(self, queue: int, names: Any) -> None:
+        for key, lsn, index in names:
+            slot = self.slot(queue, key)
+            at = -1 if slot is None else slot.place(lsn, index)
+            if slot is None or at < 0:
+                continue
+            before = slot.live
+            slot.end(at)
+            self._live -= before - slot.live
+            if not slot.live:
+                self._gone(slot)
+
+    def _gone(self, slot: Slot) -> None:
+        del self._buckets[slot.queue & BUCKET_MASK][slot.key << _QUEUE_BITS | slot.queue]
+        self.unread.pop(slot, None)
+        if slot.source_lsn == self._lowest:
+            self._lowest = None
+
+    # ------------------------------------------------------------------ snapshots
+
+    def snapshot(self, bucket: int) -> Any:
+        if bucket == WATERMARK_BUCKET:
+            return self.watermark_ms or None
+        rows = [
+            [slot.queue, slot.key, slot.due_ms, slot.source_lsn, slot.lsns.tobytes(),
+             bytes(slot.ended)]
+            for _, slot in sorted(self._buckets[bucket].items(), key=_key_of_item)
+        ]  # fmt: skip
+        return rows or None
+
+    def restore(self, bucket: int, state: Any) -> None:
+        if bucket == WATERMARK_BUCKET:
+            self.watermark_ms = state
+            return
+        for slot in list(self._buckets[bucket].values()):
+            self._live -= slot.live
+            self._gone(slot)
+        for queue, key, due_ms, source_lsn, lsns, ended in state:
+            slot = self._buckets[bucket][key << _QUEUE_BITS | queue] = Slot(queue, key)
+            slot.lsns.frombytes(lsns)
+            slot.ended.extend(ended)
+            slot.live = len(slot.lsns) - int.from_bytes(ended, "little").bit_count()
+            slot.due_ms = slot.unread_due_ms = due_ms
+            slot.source_lsn = source_lsn
+            self._live += slot.live
+            self.unread[slot] = None
+        self._lowest = None
+
+    def digest(self) -> int:
+        return digest_of(self)
+
+
+def _key_of_item(item: tuple[int, Slot]) -> int:
+    return item[0]

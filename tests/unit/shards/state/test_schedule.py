@@ -1,0 +1,217 @@
+"""Schedule: entries made and ended by records, slots, snapshots, memory, the watermark."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from shardmq.shards.log.record import BATCH, STATE, LogRecord
+from shardmq.shards.state.records import (
+    EntriesEnded,
+    EntryName,
+    ProducersForgotten,
+    QueuesDropped,
+    Scheduled,
+    ScheduledEntry,
+    StateRecord,
+    WatermarkRaised,
+    encode_state,
+)
+from shardmq.shards.state.schedule import NEVER, RETRY, WATERMARK_BUCKET, Schedule, Slot, key_of
+from support.shards import batch
+
+NOW_MS = 1_700_000_000_000
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+SOURCE = 3
+RETRIES = 70  # of bucket 6
+
+
+def state(one: StateRecord, queue: int = SOURCE, lsn: int = 0, at_ms: int = NOW_MS) -> LogRecord:
+    return LogRecord(lsn, STATE, queue, 0, at_ms, 0, encode_state(one), 100, 0, 0)
+
+
+def scheduled(
+    *due_ms: int, lsn: int = 500, queue: int = RETRIES, source_lsn: int = 100, at_ms: int = NOW_MS
+) -> LogRecord:
+    entries = [ScheduledEntry(at, source_lsn, NOW_MS + due, 2) for at, due in enumerate(due_ms)]
+    one = Scheduled(queue & 63, queue, RETRY, False, 7, "orders", 0, entries)
+    return state(one, lsn=lsn, at_ms=at_ms)
+
+
+def copied(*names: EntryName, queue: int = RETRIES) -> LogRecord:
+    count = max(1, len(names))
+    columns: dict[str, Any] = {"message_ids": ["f" * 32] * count, "entries": names or None}
+    payload = batch([b"x"] * count, **columns)
+    return LogRecord(900, BATCH, queue, 0, NOW_MS, 0, payload, 64 + len(payload), count, 0)
+
+
+def applied(*records: LogRecord) -> Schedule:
+    schedule = Schedule()
+    for record in records:
+        assert schedule.bucket_of(record) >= 0
+        schedule.apply(record)
+    return schedule
+
+
+def slot_of(schedule: Schedule, due_ms: int, queue: int = RETRIES) -> Slot:
+    slot = schedule.slot(queue, key_of(NOW_MS + due_ms, NOW_MS))
+    assert slot is not None
+    return slot
+
+
+def test_entries_that_are_due_in_one_minute_share_a_slot() -> None:
+    start = -NOW_MS % MINUTE_MS
+    schedule = applied(
+        scheduled(start + 5, start + 59_999, start + MINUTE_MS, lsn=500, source_lsn=90),
+        scheduled(start + 3, lsn=600, source_lsn=80),
+    )
+    assert len(schedule) == 4
+    assert schedule.slots == 2
+    slot = slot_of(schedule, start)
+    assert list(slot.lsns) == [500, 500, 600]
+    assert (slot.live, slot.due_ms, slot.source_lsn) == (3, NOW_MS + start + 3, 80)
+    assert [slot.name(at)[1:] for at in range(3)] == [(500, 0), (500, 1), (600, 0)]
+    assert [slot.place(*slot.name(at)[1:]) for at in range(3)] == [0, 1, 2]
+    assert slot.place(500, 2) == slot.place(550, 0) == slot.place(700, 0) == -1
+
+
+@pytest.mark.parametrize(
+    ("ahead_ms", "span_ms"),
+    [(0, MINUTE_MS), (4 * HOUR_MS, MINUTE_MS), (4 * HOUR_MS + 1, HOUR_MS),
+     (60 * DAY_MS, HOUR_MS), (60 * DAY_MS + 1, DAY_MS), (4_000 * DAY_MS, DAY_MS)],
+)  # fmt: skip
+def test_slots_are_the_longer_the_further_away(ahead_ms: int, span_ms: int) -> None:
+    key = key_of(NOW_MS + ahead_ms, NOW_MS)
+    assert key >> 2 == (NOW_MS + ahead_ms) // span_ms
+
+
+def test_what_is_overdue_lies_in_a_slot_of_the_present() -> None:
+    assert key_of(0, NOW_MS) == key_of(NOW_MS, NOW_MS)
+    assert slot_of(applied(scheduled(-NOW_MS)), 0).due_ms == 0
+
+
+def test_the_batch_with_the_copy_ends_an_entry_once() -> None:
+    schedule = applied(scheduled(10, 20, 30))
+    slot = slot_of(schedule, 10)
+    second = slot.name(1)
+    for _ in range(2):
+        schedule.apply(copied(second))
+        assert len(schedule) == 2
+    assert [slot.has_ended(at) for at in range(3)] == [False, True, False]
+    schedule.apply(copied(slot.name(0), slot.name(2)))
+    assert len(schedule) == schedule.slots == 0
+    assert slot.live == 0
+    assert not schedule.unread
+    schedule.apply(copied(second))  # of a slot that is gone
+
+
+def test_an_entry_ends_in_its_own_queue_only() -> None:
+    schedule = applied(scheduled(10, queue=RETRIES), scheduled(10, queue=RETRIES + 64))
+    name = slot_of(schedule, 10).name(0)
+    schedule.apply(copied(name))
+    assert schedule.slot(RETRIES, name[0]) is None
+    assert schedule.slot(RETRIES + 64, name[0]) is not None
+
+
+def test_entries_end_without_a_copy_or_with_their_queue() -> None:
+    schedule = applied(scheduled(10, 20), scheduled(10, queue=RETRIES + 64))
+    schedule.apply(state(EntriesEnded([slot_of(schedule, 10).name(0)], "lost"), queue=RETRIES))
+    assert len(schedule) == 2
+    schedule.apply(state(QueuesDropped([RETRIES]), queue=RETRIES & 63))
+    assert len(schedule) == schedule.slots == 1
+
+
+def test_a_name_whose_record_is_lost_ends_nothing_else() -> None:
+    schedule = applied(scheduled(10, lsn=500), scheduled(20, lsn=700))
+    key = slot_of(schedule, 10).key
+    schedule.apply(copied((key, 600, 0), (key, 500, 1)))
+    assert len(schedule) == 2
+
+
+def test_only_its_records_concern_it() -> None:
+    schedule = Schedule()
+    plain = batch([b"x"])
+    assert schedule.bucket_of(LogRecord(0, BATCH, 1, 0, 0, 0, plain, 200, 1, 0)) == -1
+    assert schedule.bucket_of(state(ProducersForgotten(1))) == -1
+    assert schedule.bucket_of(scheduled(10)) == RETRIES & 63
+    assert schedule.bucket_of(copied()) == RETRIES & 63
+    assert schedule.bucket_of(state(WatermarkRaised(5))) == WATERMARK_BUCKET
+    schedule.apply(copied())  # copies that end nothing
+    assert len(schedule) == 0
+
+
+def test_the_watermark_never_goes_back() -> None:
+    schedule = applied(state(WatermarkRaised(500)), state(WatermarkRaised(300)))
+    assert schedule.watermark_ms == 500
+    again = Schedule()
+    again.restore(WATERMARK_BUCKET, schedule.snapshot(WATERMARK_BUCKET))
+    assert again.watermark_ms == 500
+    assert Schedule().snapshot(WATERMARK_BUCKET) is None
+
+
+def test_the_lowest_source_rises_when_slots_go() -> None:
+    schedule = Schedule()
+    assert schedule.source_lsn() == NEVER
+    schedule.apply(scheduled(10, source_lsn=100, lsn=500))
+    schedule.apply(scheduled(HOUR_MS, source_lsn=200, lsn=600))
+    assert schedule.source_lsn() == 100
+    schedule.apply(copied(slot_of(schedule, 10).name(0)))
+    assert schedule.source_lsn() == 200
+    schedule.apply(scheduled(10, source_lsn=150, lsn=700))
+    assert schedule.source_lsn() == 150
+    schedule.apply(state(QueuesDropped([RETRIES]), queue=RETRIES & 63))
+    assert schedule.source_lsn() == NEVER
+
+
+def restored(schedule: Schedule) -> Schedule:
+    again = Schedule()
+    for bucket in range(schedule.buckets):
+        found = schedule.snapshot(bucket)
+        if found is not None:
+            again.restore(bucket, found)
+    return again
+
+
+def test_a_restored_schedule_goes_on_like_the_live_one() -> None:
+    schedule = applied(scheduled(10, 20, HOUR_MS), scheduled(10, queue=8, lsn=600, source_lsn=50))
+    first = slot_of(schedule, 10)
+    schedule.apply(copied(first.name(1)))
+    again = restored(schedule)
+    assert again.digest() == schedule.digest()
+    assert len(again) == len(schedule) == 3
+    assert again.source_lsn() == 50
+    assert {(one.queue, one.key, one.unread_due_ms) for one in again.unread} == {
+        (one.queue, one.key, one.due_ms) for one in schedule.unread
+    }
+    for one in (schedule, again):
+        one.apply(copied(first.name(0)))
+        one.apply(scheduled(30, lsn=800))
+    assert again.digest() == schedule.digest()
+    again.restore(RETRIES & 63, schedule.snapshot(RETRIES & 63))
+    assert again.digest() == schedule.digest()
+    assert len(again) == len(schedule)
+
+
+def many(due_ms: Sequence[int], records: int) -> Schedule:
+    schedule = Schedule()
+    for at in range(records):
+        schedule.apply(scheduled(*due_ms, lsn=500 + 1_000 * at))
+    return schedule
+
+
+@pytest.mark.parametrize("ahead_ms", [HOUR_MS, DAY_MS, 300 * DAY_MS])
+def test_a_far_entry_costs_a_few_bytes(ahead_ms: int) -> None:
+    due_ms = [ahead_ms + at * 977 for at in range(4_000)]
+    tracemalloc.start()
+    try:
+        schedule = many(due_ms, 5)
+        used = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(schedule) == 20_000
+    assert used < 12 * 20_000
