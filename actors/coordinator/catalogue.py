@@ -19,7 +19,7 @@ import msgspec
 
 from ..kernel.ports import Record
 from ..protocol.checksum import crc32c
-from .records import Topic, TopicGone, TopicPut, decode_state
+from .records import GROUP_BIT, Topic, TopicGone, TopicPut, decode_state
 
 __all__ = ["BUCKETS", "STATE_KIND", "Catalogue"]
 
@@ -94,7 +94,8 @@ class Catalogue:
     # --- the projection ----------------------------------------------------------------------
 
     def bucket_of(self, record: Record) -> int:
-        return record.queue % BUCKETS if record.kind == STATE_KIND else -1
+        is_topic = record.kind == STATE_KIND and not record.queue & GROUP_BIT
+        return record.queue % BUCKETS if is_topic else -1
 
     def apply(self, record: Record) -> None:
         state = decode_state(record.payload)

@@ -1,6 +1,7 @@
 """State records of the coordinator's journal: each decision, as it stands there for good.
 
-Owns their form: msgpack arrays `[tag, fields ...]`. Knows no rules. A record holds the outcome of a
+Owns their form: msgpack arrays `[tag, fields ...]`. Knows no rules. A record is about one topic or
+one group; its place in the journal names it (`holder_of`). A record holds the outcome of a
 decision, never the wish, so that a later version with other rules replays an old journal to the
 same state. Tags are never reused; fields are only ever appended, with defaults.
 """
@@ -9,7 +10,30 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Place", "StateRecord", "Topic", "TopicGone", "TopicPut", "decode_state", "encode_state"]
+__all__ = [
+    "GROUP_BIT",
+    "CursorIdGiven",
+    "GrantRow",
+    "Granted",
+    "Group",
+    "GroupGone",
+    "GroupPut",
+    "GroupTopic",
+    "Place",
+    "Position",
+    "QueuesGone",
+    "StateRecord",
+    "Topic",
+    "TopicGone",
+    "TopicPut",
+    "decode_state",
+    "encode_state",
+    "holder_of",
+]
+
+GROUP_BIT = 1 << 31
+"""Set in the number that a record about a group carries as its queue; the rest is the group's id.
+Records about topics carry the topic's id, which stays below."""
 
 
 class Place(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -50,7 +74,92 @@ class TopicGone(msgspec.Struct, array_like=True, frozen=True, tag=2):
     topic_id: int
 
 
-StateRecord = TopicPut | TopicGone
+class Position(msgspec.Struct, array_like=True, frozen=True):
+    """Where cursors start: `Start` of the wire."""
+
+    at: str = "latest"
+    time_ms: int = 0
+    offset: int = 0
+
+
+class GroupTopic(msgspec.Struct, array_like=True, frozen=True):
+    """A group's subscription to a topic."""
+
+    topic: str
+    expression: str
+    """In its canonical form."""
+    kind: str = "tag"
+    queue_max: int = 0
+    """The highest queue number there was then. Queues that came later are read from their start:
+    nothing in them is older than the subscription."""
+
+
+class Group(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """A group, without its members: who they are is known only while they say so."""
+
+    name: str
+    group_id: int
+    model: str
+    strategy: str
+    topics: tuple[GroupTopic, ...]
+    start: Position
+    lease_ms: int
+    """The longest that a member asked for: after a restart all have so long to return."""
+    retries: bool = False
+    created_at_ms: int = 0
+
+
+class GroupPut(msgspec.Struct, array_like=True, frozen=True, tag=3):
+    """A group is new or has changed."""
+
+    group: Group
+
+
+class GroupGone(msgspec.Struct, array_like=True, frozen=True, tag=4):
+    """A group was deleted, with its grants and cursors."""
+
+    group_id: int
+
+
+class GrantRow(msgspec.Struct, array_like=True, frozen=True):
+    """The grant in force on one queue."""
+
+    queue: int
+    generation: int
+    member: str
+    """Empty: nobody."""
+    reset: Position | None = None
+    """The cursor moved there with this generation."""
+
+
+class Granted(msgspec.Struct, array_like=True, frozen=True, tag=5):
+    """Grants, in place of former ones on the same queues."""
+
+    group_id: int
+    cursor_id: int
+    """Under which shards keep the cursors: the group's id, or one that a member of a broadcasting
+    group has for itself."""
+    rows: tuple[GrantRow, ...]
+
+
+class QueuesGone(msgspec.Struct, array_like=True, frozen=True, tag=6):
+    """Queues that are gone for good have no grants any more."""
+
+    group_id: int
+    queues: tuple[int, ...]
+
+
+class CursorIdGiven(msgspec.Struct, array_like=True, frozen=True, tag=7):
+    """A member of a broadcasting group has cursors of its own, under an id like a group's."""
+
+    group_id: int
+    member: str
+    cursor_id: int
+    forgets: str = ""
+    """The name of a former member whose cursors go, to make room."""
+
+
+StateRecord = TopicPut | TopicGone | GroupPut | GroupGone | Granted | QueuesGone | CursorIdGiven
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[StateRecord] = msgspec.msgpack.Decoder(StateRecord)
@@ -59,6 +168,16 @@ _decoder: msgspec.msgpack.Decoder[StateRecord] = msgspec.msgpack.Decoder(StateRe
 def encode_state(record: StateRecord) -> bytes:
     """Payload of a state record."""
     return _encode(record)
+
+
+def holder_of(record: StateRecord) -> int:
+    """The number that the record carries in the journal as its queue."""
+    if isinstance(record, TopicPut):
+        return record.topic.topic_id
+    if isinstance(record, TopicGone):
+        return record.topic_id
+    group_id = record.group.group_id if isinstance(record, GroupPut) else record.group_id
+    return GROUP_BIT | group_id
 
 
 def decode_state(payload: bytes) -> StateRecord:
