@@ -4,6 +4,9 @@ Owns when a FETCH is answered: at once if a queue has messages or an error, else
 (`polls.py`), else empty at its deadline. How an answer is built is `answers.py`'s. Only durable
 messages are ever seen.
 
+A FETCH for a group is answered at once, too, where its grant is not the one in force, also while it
+is parked. News of which the group selects nothing does not end it: it waits on behind them.
+
 Answers leave in the order in which they became due, so many bytes a turn at most: a message that
 wakes thousands of polls must neither fill the memory nor keep the loop from other work.
 """
@@ -18,8 +21,8 @@ from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.limits import MIB, REPLY_BYTES_MAX, REQUEST_QUEUES_MAX, WAIT_MS_MAX
 from shardmq.actors.protocol.messages import Fetch, FetchReply
 
-from .answers import Answers
-from .polls import Poll, Polls, PollState
+from .answers import Answers, Built
+from .polls import GroupRead, Poll, Polls, PollState
 from .requests import FATAL, Request
 from .serving import ServedQueue, Serving
 
@@ -55,14 +58,12 @@ class Fetching:
         self._polls.replace(request)
         wait_ms = min(header.wait_ms, WAIT_MS_MAX, request.route.tail)
         bytes_max = max(1, min(header.bytes_max, REPLY_BYTES_MAX))
-        poll = Poll(request, wanted, bytes_max, now.mono_ms + wait_ms)
-        waiting = []
-        for queue, offset in wanted.items():
-            served = self._served.get(queue)
-            if served is None or not served.readable or served.offsets.visible != offset:
-                poll.ready.append(queue)
-            else:
-                waiting.append(served)
+        group = None
+        if header.group_id:
+            generations = {item.queue: item.generation for item in items}
+            group = GroupRead(header.group_id, generations)
+        poll = Poll(request, wanted, bytes_max, now.mono_ms + wait_ms, group)
+        waiting = self._waiting(poll)
         if poll.ready or wait_ms <= 0:
             self._polls.ready.append(poll)
             return
@@ -72,7 +73,7 @@ class Fetching:
             return
         self._polls.park(poll, waiting)
 
-    def answer_ready(self, out: list[Letter]) -> None:
+    def answer_ready(self, mono_ms: float, out: list[Letter]) -> None:
         """Answer polls that are due, up to the bound of a turn; the others come first next time."""
         ready = self._polls.ready
         bytes_left, answers_left = TURN_BYTES_MAX, TURN_ANSWERS_MAX
@@ -80,15 +81,20 @@ class Fetching:
             poll = ready.popleft()
             if poll.state == PollState.SETTLED:
                 continue
-            letter, payload_bytes = self._built(poll)
+            built = self._built(poll)
+            bytes_left -= built.cost
+            answers_left -= 1
+            letter = built.letter
+            if letter is None:
+                letter = self._go_on(poll, mono_ms)
+                if letter is None:
+                    continue
             poll.settle()
             out.append(letter)
             self.answered += 1
-            self.bytes += payload_bytes
-            bytes_left -= payload_bytes
-            answers_left -= 1
+            self.bytes += built.payload_bytes
 
-    def _built(self, poll: Poll) -> tuple[Letter, int]:
+    def _built(self, poll: Poll) -> Built:
         try:
             return self._answers.build(poll)
         except FATAL:
@@ -98,13 +104,53 @@ class Fetching:
             self.faults += 1
             _log.exception("a poll could not be answered")
             text = "an unexpected fault; the log has it"
-            return poll.request.refuse(Code.INTERNAL, text), 0
+            return Built(poll.request.refuse(Code.INTERNAL, text), 0, 0)
+
+    def _go_on(self, poll: Poll, mono_ms: float) -> Letter | None:
+        """Let a poll that found nothing for its group search on, or wait; its answer if it may do
+        neither."""
+        if poll.listed:
+            served_of, wanted = self._served, poll.wanted
+            woken = [served_of[queue] for queue in poll.ready]
+            waiting = [one for one in woken if one.offsets.visible == wanted[one.number]]
+            is_behind = len(waiting) < len(woken)
+        else:
+            poll.ready = []
+            waiting = self._waiting(poll)
+            is_behind = bool(poll.ready)
+        if mono_ms < poll.deadline_ms:
+            if is_behind:
+                self._polls.ready.append(poll)
+                return None
+            if self._polls.why_not(poll) is None:
+                poll.ready = []
+                self._polls.park(poll, waiting)
+                return None
+        return poll.request.answer(FetchReply(queues=self._answers.passed_by(poll)))
+
+    def _waiting(self, poll: Poll) -> list[ServedQueue]:
+        """Queues that `poll` has to wait for; those with something to tell become its `ready`."""
+        waiting = []
+        for queue, offset in poll.wanted.items():
+            served = self._served.get(queue)
+            if served is None or not served.readable or served.offsets.visible != offset:
+                poll.ready.append(queue)
+            else:
+                waiting.append(served)
+        if poll.group is not None:
+            poll.ready += self._answers.fenced_of(poll.group, waiting)
+        return waiting
 
     def wake(self, queues: Iterable[ServedQueue]) -> None:
         """Queues have news, or are not readable here any more."""
         self._polls.wake(queues)
 
+    def fence(self, served: ServedQueue, group_id: int) -> None:
+        """The queue is granted anew: what waits for it with an older grant is answered."""
+        self._polls.fence(served, group_id)
+
     def expire(self, mono_ms: float, out: list[Letter]) -> None:
         """Answer what has waited to its deadline: nothing came, and that is no error."""
         for poll in self._polls.expired(mono_ms):
-            out.append(poll.request.answer(FetchReply()))
+            passed = [] if poll.moved is None else self._answers.passed_by(poll)
+            out.append(poll.request.answer(FetchReply(queues=passed)))

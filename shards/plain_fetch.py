@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import msgspec
 
 from shardmq.actors.kernel.ports import Span
-from shardmq.actors.protocol.batch import BatchError, BatchView, read_batch_header
+from shardmq.actors.protocol.batch import BatchError
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.limits import FRAME_BYTES_MAX, HEADER_BYTES_MAX
 from shardmq.actors.protocol.messages import FetchResult, PlainMessage
 from shardmq.actors.protocol.plain import plain_messages
 
-from .log.record import PREFIX_BYTES
+from .filters import view_of
 
 __all__ = ["PlainPage"]
 
@@ -42,9 +42,11 @@ class PlainPage:
         offset: int,
         spans: Sequence[Span],
         records: dict[int, bytes],
+        tags: frozenset[str] | None = None,
     ) -> bool:
         """Fill `result` with what fits of the batches at `spans`, from `offset` on; its
-        `next_offset` is that behind them all. False if nothing fits any more."""
+        `next_offset` is that behind them all. False if nothing fits any more. With `tags`, messages
+        with another tag are left out."""
         for span in spans:
             try:
                 messages = _messages(span, records[span.lsn], offset)
@@ -53,6 +55,8 @@ class PlainPage:
                 behind = span.base_offset + span.count
                 return _refuse(result, Code.DAMAGED, text, span.base_offset, behind)
             for message in messages:
+                if tags is not None and message.tag not in tags:
+                    continue
                 at = message.offset
                 assert at is not None
                 size = len(_encode(message))
@@ -79,6 +83,6 @@ def _refuse(result: FetchResult, code: Code, message: str, offset: int, behind: 
 
 
 def _messages(span: Span, record: bytes, from_offset: int) -> list[PlainMessage]:
-    head = read_batch_header(record, PREFIX_BYTES)
-    view = BatchView(record, head, PREFIX_BYTES)
-    return plain_messages(view, span.base_offset, span.stored_at_ms, from_offset=from_offset)
+    return plain_messages(
+        view_of(record), span.base_offset, span.stored_at_ms, from_offset=from_offset
+    )

@@ -13,7 +13,9 @@ here ever walks over all of either:
   per registration, paid where it is made;
 * the same for the heap of deadlines.
 
-A poll's way:  parked -> ready -> settled (answered), or parked -> settled (expired, replaced).
+A poll's way:  parked -> ready -> settled (answered), or parked -> settled (expired, replaced). One
+that reads for a group may be parked again, when nothing that woke it is selected by the group: it
+is then put only on the lists that it was taken from, however many queues it names.
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import NamedTuple
 
 from shardmq.actors.protocol.limits import PARKED_POLLS_MAX, SESSION_REQUESTS_MAX
 
 from .requests import SESSION_BYTES, Request
 from .serving import ServedQueue
 
-__all__ = ["Poll", "PollState", "Polls", "Waiters"]
+__all__ = ["GroupRead", "Poll", "PollState", "Polls", "Waiters"]
 
 PARKED_QUEUES_MAX = 500_000
 """Queues that all parked polls of a shard name together, some 40 bytes each."""
@@ -45,13 +48,36 @@ class PollState(IntEnum):
     SETTLED = 2
 
 
+class GroupRead(NamedTuple):
+    """For whom a FETCH reads, and by which right."""
+
+    group_id: int
+    generations: dict[int, int]
+    """Queue number -> generation of its grant."""
+
+
 class Poll:
     """One FETCH: what it wants, and what it woke up for."""
 
-    __slots__ = ("bytes_max", "deadline_ms", "ready", "request", "state", "wanted")
+    __slots__ = (
+        "bytes_max",
+        "deadline_ms",
+        "group",
+        "listed",
+        "moved",
+        "ready",
+        "request",
+        "state",
+        "wanted",
+    )
 
     def __init__(
-        self, request: Request, wanted: dict[int, int], bytes_max: int, deadline_ms: float
+        self,
+        request: Request,
+        wanted: dict[int, int],
+        bytes_max: int,
+        deadline_ms: float,
+        group: GroupRead | None = None,
     ) -> None:
         # What has been read of the request is not kept while it waits.
         request.header = b""
@@ -64,6 +90,11 @@ class Poll:
         self.state = PollState.READY
         self.ready: list[int] = []
         """Queues that have something to tell."""
+        self.group = group
+        self.listed = False
+        """True once it was parked: lists of waiters and the heap of deadlines know it."""
+        self.moved: dict[int, int] | None = None
+        """Queue number -> offset, where messages that the group does not select were passed."""
 
     @property
     def session(self) -> bytes:
@@ -132,7 +163,8 @@ class Polls:
                 older.settle()
 
     def park(self, poll: Poll, queues: Iterable[ServedQueue]) -> None:
-        """Let `poll` wait for news of `queues` (those it wants) until its deadline."""
+        """Let `poll` wait for news of `queues` (those it wants; when it is parked again, those
+        that woke it) until its deadline."""
         poll.state = PollState.PARKED
         self._parked[_key(poll.request)] = poll
         session = poll.session
@@ -143,8 +175,11 @@ class Polls:
             if waiters is None:
                 waiters = served.waiters = Waiters()
             waiters.add(poll)
+        if poll.listed:
+            return
+        poll.listed = True
         if len(self._deadlines) > 2 * len(self._parked) + _HEAP_SLACK:
-            self._deadlines = [one for one in self._deadlines if one[2].state == PollState.PARKED]
+            self._deadlines = [one for one in self._deadlines if one[2].state != PollState.SETTLED]
             heapq.heapify(self._deadlines)
         self._number += 1
         heapq.heappush(self._deadlines, (poll.deadline_ms, self._number, poll))
@@ -158,11 +193,25 @@ class Polls:
             served.waiters = None
             for poll in waiters.polls:
                 if poll.state == PollState.PARKED:
-                    self._unpark(poll)
-                    poll.state = PollState.READY
-                    self.ready.append(poll)
+                    self._make_ready(poll)
                 if poll.state == PollState.READY:
                     poll.ready.append(served.number)
+
+    def fence(self, served: ServedQueue, group_id: int) -> None:
+        """The queue is granted anew: polls of the group that wait for it become ready."""
+        waiters = served.waiters
+        if waiters is None:
+            return
+        others = []
+        for poll in waiters.polls:
+            if poll.group is None or poll.group.group_id != group_id:
+                others.append(poll)
+                continue
+            if poll.state == PollState.PARKED:
+                self._make_ready(poll)
+            if poll.state == PollState.READY:
+                poll.ready.append(served.number)
+        waiters.polls = others
 
     def expired(self, mono_ms: float) -> list[Poll]:
         """Parked polls whose time is over, settled and taken out."""
@@ -175,6 +224,11 @@ class Polls:
                 poll.settle()
                 found.append(poll)
         return found
+
+    def _make_ready(self, poll: Poll) -> None:
+        self._unpark(poll)
+        poll.state = PollState.READY
+        self.ready.append(poll)
 
     def _unpark(self, poll: Poll) -> None:
         del self._parked[_key(poll.request)]

@@ -24,6 +24,8 @@ from shardmq.actors.kernel.ports import Letter, Now, Projection, QueueLog, Rando
 from shardmq.actors.protocol.codec import HeaderError, decode_header
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.frames import FLAG_REPLY, FrameError
+from shardmq.actors.protocol.group_messages import Ack, Grant
+from shardmq.actors.protocol.group_messages import Cursors as CursorsHeader
 from shardmq.actors.protocol.messages import Define, Fetch, Offsets, Produce
 from shardmq.actors.protocol.verbs import Verb
 
@@ -33,6 +35,7 @@ from .define import Defining
 from .durability import Durability
 from .fencing import CoordinatorFence
 from .fetch import Fetching
+from .groups import Groups
 from .offsets import OffsetsOf
 from .plain_produce import PlainProducing
 from .polls import Polls
@@ -41,6 +44,7 @@ from .producer_room import PRODUCERS_MAX, ProducerRoom
 from .requests import FATAL, Request, read_request
 from .retention import Retention
 from .serving import Serving
+from .state.cursors import Cursors
 from .state.producers import Producers
 from .state.queues import Queues
 from .state.topics import Topics
@@ -57,10 +61,11 @@ class ShardState:
         self.topics = Topics()
         self.queues = Queues()
         self.producers = Producers()
+        self.cursors = Cursors()
 
     @property
     def projections(self) -> tuple[Projection, ...]:
-        return (self.topics, self.queues, self.producers)
+        return (self.topics, self.queues, self.producers, self.cursors)
 
 
 class _Handler(NamedTuple):
@@ -106,8 +111,12 @@ class Shard:
         self._plain = PlainProducing(
             state.topics, self._serving, state.producers, self._appender, replies, randomness
         )
-        self._fetching = Fetching(self._serving, self._polls, Answers(journal, self._serving))
+        self._answers = Answers(journal, self._serving, state.cursors)
+        self._fetching = Fetching(self._serving, self._polls, self._answers)
         fence = CoordinatorFence()
+        self._groups = groups = Groups(
+            journal, self._serving, state.cursors, self._durability, self._fetching, fence
+        )
         defining = Defining(
             journal, state.topics, self._serving, self._fetching, self._durability, fence
         )
@@ -116,6 +125,9 @@ class Shard:
             int(Verb.FETCH): _Handler(Fetch, self._fetching.handle),
             int(Verb.OFFSETS): _Handler(Offsets, OffsetsOf(journal, self._serving).handle),
             int(Verb.DEFINE): _Handler(Define, defining.handle),
+            int(Verb.GRANT): _Handler(Grant, groups.granting.handle),
+            int(Verb.ACK): _Handler(Ack, groups.acking.handle),
+            int(Verb.CURSORS): _Handler(CursorsHeader, groups.cursors_of.handle),
         }
         self._stopping = False
         self._dropped = 0
@@ -141,14 +153,14 @@ class Shard:
         if not self._stopping:
             self._retention.turn(now)
         self._fetching.expire(now.mono_ms, out)
-        self._fetching.answer_ready(out)
+        self._answer_ready(now, out)
         return out
 
     def durable_advanced(self, now: Now) -> list[Letter]:
         """Release what waited for the disk; see `JournaledCore.durable_advanced`."""
         out, news = self._durability.advance(self._journal.durable)
         self._fetching.wake(news)
-        self._fetching.answer_ready(out)
+        self._answer_ready(now, out)
         return out
 
     def link_changed(self, link: str, up: bool, now: Now) -> list[Letter]:
@@ -160,7 +172,7 @@ class Shard:
         self._stopping = True
         out: list[Letter] = []
         self._fetching.expire(float("inf"), out)
-        self._fetching.answer_ready(out)
+        self._answer_ready(now, out)
         return out
 
     def drained(self) -> bool:
@@ -182,6 +194,9 @@ class Shard:
             "polls_ready": len(self._polls.ready),
             "fetches_answered": self._fetching.answered,
             "fetch_bytes": self._fetching.bytes,
+            "fetches_fenced": self._answers.fenced,
+            "batches_passed": self._answers.passed,
+            **self._groups.stats(),
             "replies_held": self._durability.held,
             "unsynced_bytes": journal.end - journal.durable,
             "requests_dropped": self._dropped,
@@ -191,6 +206,10 @@ class Shard:
             "journal_epoch": journal.epoch,
             "journal": self._journal_figures(),
         }
+
+    def _answer_ready(self, now: Now, out: list[Letter]) -> None:
+        # Who stops lets no poll wait on.
+        self._fetching.answer_ready(float("inf") if self._stopping else now.mono_ms, out)
 
     # ------------------------------------------------------------------ one request
 

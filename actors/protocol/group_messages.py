@@ -344,6 +344,9 @@ class Grant(Header, kw_only=True):
     queues: _PerQueue[GrantQueue] = []
     live_group_ids: list[U32] | None = None
     """When given, the cursors of a group that is not named here are gone."""
+    group_id_max: U32 | None = None
+    """The highest group id that the coordinator has ever given. With `live_group_ids`, a shard that
+    knows a higher one refuses: the coordinator's directory was lost, or is an old copy."""
     dry_run: bool = False
     """Only say where the cursors would be."""
 

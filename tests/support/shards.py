@@ -223,9 +223,11 @@ class ShardUnderTest:
         assert isinstance(reply.header, ProduceReply), reply
         return reply.header.queues[0]
 
-    def fill(self, queue: int, *bodies: bytes, producer_id: int = 99) -> ProduceResult:
+    def fill(
+        self, queue: int, *bodies: bytes, producer_id: int = 99, **columns: Any
+    ) -> ProduceResult:
         """Store `bodies` as one batch of a producer whose sequence goes on."""
-        frame = batch(bodies, producer_id=producer_id, sequence=self._sequence)
+        frame = batch(bodies, producer_id=producer_id, sequence=self._sequence, **columns)
         self._sequence += len(bodies)
         result = self.produce(queue, frame)
         assert result.code == Code.OK, result

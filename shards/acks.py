@@ -1,0 +1,130 @@
+"""ACK: a member says what its group is done with.
+
+Owns the verb, and where a cursor stands once retention is taken into account. How moves are merged
+stands in `state/cursors.py`.
+
+Only who has the grant in force moves a cursor: any other generation is fenced. A move that brings
+nothing new writes nothing, so an ACK may be sent again at will. All queues of a request that lie in
+one bucket share one record.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from shardmq.actors.kernel.ports import Letter, Now, QueueLog
+from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.group_messages import Ack, AckQueue, AckReply, AckResult
+from shardmq.actors.protocol.limits import ACK_RANGES_MAX, REQUEST_QUEUES_MAX
+
+from .cursors_log import CursorLog
+from .requests import Request
+from .retention import earliest_readable
+from .serving import ServedQueue, Serving
+from .state.buckets import BUCKET_MASK
+from .state.cursors import Cursor, Cursors, merged
+from .state.ranges import Bounds, add, cut_below
+from .state.records import CursorMove, CursorsMoved
+
+__all__ = ["Acking", "done_now", "fault_of_grant"]
+
+_Moves = dict[int, list[CursorMove]]
+"""Bucket -> moves of queues in it."""
+
+
+def done_now(journal: QueueLog, served: ServedQueue, cursor: Cursor) -> tuple[int, Bounds]:
+    """Floor and ranges of a cursor: what retention has taken is done, too."""
+    earliest = earliest_readable(journal, served)
+    if earliest <= cursor.floor:
+        return cursor.floor, cursor.acked
+    return merged(cursor, earliest, ())
+
+
+def fault_of_grant(cursor: Cursor | None, generation: int) -> str | None:
+    """Why `generation` gives no right to a queue; None if it is that of the grant in force."""
+    if cursor is None:
+        return "the queue was not granted to the group"
+    if cursor.generation != generation:
+        return f"generation {generation} is not in force, {cursor.generation} is"
+    if not cursor.member:
+        return f"generation {generation} is nobody's"
+    return None
+
+
+class Acking:
+    """The verb ACK."""
+
+    def __init__(
+        self, journal: QueueLog, serving: Serving, cursors: Cursors, log: CursorLog
+    ) -> None:
+        self._journal = journal
+        self._served = serving.by_number
+        self._cursors = cursors
+        self._log = log
+        self.moved = 0
+        """Queues whose cursors went on."""
+        self.fenced = 0
+
+    def handle(self, request: Request, header: Ack, now: Now, out: list[Letter]) -> None:
+        """Take one ACK; the reply leaves once it is durable."""
+        items = header.queues
+        if not items or len({item.queue for item in items}) != len(items):
+            text = f"ACK names 1 to {REQUEST_QUEUES_MAX} queues, each of them once"
+            out.append(request.refuse(Code.BAD_REQUEST, text))
+            return
+        refused = self._log.refused(request)
+        if refused is not None:
+            out.append(refused)
+            return
+        moves: _Moves = {}
+        results = [self._one(header.group_id, item, moves) for item in items]
+        for bucket, of_bucket in moves.items():
+            self._log.append(CursorsMoved(header.group_id, of_bucket), bucket, now)
+            self.moved += len(of_bucket)
+        self._log.answer(request, AckReply(queues=results), out)
+
+    def _one(self, group_id: int, item: AckQueue, moves: _Moves) -> AckResult:
+        served = self._served.get(item.queue)
+        if served is None:
+            text = f"queue {item.queue} is not on this shard"
+            return AckResult(queue=item.queue, code=Code.STALE_ROUTE, message=text)
+        cursor = self._cursors.get(group_id, item.queue)
+        fault = fault_of_grant(cursor, item.generation)
+        if cursor is None or fault is not None:
+            self.fenced += 1
+            return AckResult(queue=item.queue, code=Code.FENCED, message=str(fault))
+        fault = _fault_of(item, served)
+        if fault is not None:
+            return AckResult(queue=item.queue, code=Code.INVALID_ARGUMENT, message=fault)
+        return self._move(served, cursor, item, moves)
+
+    def _move(
+        self, served: ServedQueue, cursor: Cursor, item: AckQueue, moves: _Moves
+    ) -> AckResult:
+        floor, acked = merged(cursor, item.floor, item.ranges)
+        if (floor, acked) == (cursor.floor, cursor.acked):
+            floor, _ = done_now(self._journal, served, cursor)
+            return AckResult(queue=item.queue, floor=floor)
+        earliest = earliest_readable(self._journal, served)
+        if earliest > floor:
+            floor, acked = merged(cursor, earliest, item.ranges)
+        if len(acked) > max(2 * ACK_RANGES_MAX, len(cursor.acked)):
+            text = f"{ACK_RANGES_MAX} ranges above the floor are the limit; ack what lies between"
+            return AckResult(queue=item.queue, code=Code.BUSY, floor=floor, message=text)
+        fresh = array("Q")
+        for start, stop in item.ranges:
+            add(fresh, start, stop)
+        cut_below(fresh, floor)
+        move = CursorMove(item.queue, floor, fresh.tolist())
+        moves.setdefault(item.queue & BUCKET_MASK, []).append(move)
+        return AckResult(queue=item.queue, floor=floor)
+
+
+def _fault_of(item: AckQueue, served: ServedQueue) -> str | None:
+    visible = served.offsets.visible
+    highest = max((stop for _, stop in item.ranges), default=0)
+    if max(item.floor, highest) > visible:
+        return f"an ack ends at offset {max(item.floor, highest)}, the queue at {visible}"
+    if any(start >= stop for start, stop in item.ranges):
+        return "a range ends behind its start"
+    return None

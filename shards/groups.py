@@ -1,0 +1,50 @@
+"""Groups: the verbs about grants and cursors, put together.
+
+Owns their wiring and their figures. What each means stands in its own file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shardmq.actors.kernel.ports import QueueLog
+
+from .acks import Acking
+from .cursors_log import CursorLog
+from .cursors_of import CursorsOf
+from .durability import Durability
+from .fencing import CoordinatorFence
+from .fetch import Fetching
+from .grants import Granting
+from .serving import Serving
+from .state.cursors import Cursors
+
+__all__ = ["Groups"]
+
+
+class Groups:
+    """GRANT, ACK and CURSORS of one shard."""
+
+    def __init__(
+        self,
+        journal: QueueLog,
+        serving: Serving,
+        cursors: Cursors,
+        durability: Durability,
+        fetching: Fetching,
+        fence: CoordinatorFence,
+    ) -> None:
+        self._cursors = cursors
+        self.log = CursorLog(journal, durability)
+        self.granting = Granting(journal, serving, cursors, self.log, fetching, fence)
+        self.acking = Acking(journal, serving, cursors, self.log)
+        self.cursors_of = CursorsOf(journal, serving, cursors, self.log)
+
+    def stats(self) -> dict[str, Any]:
+        """Figures, for the verb STATS."""
+        return {
+            "cursors": len(self._cursors),
+            "queues_granted": self.granting.granted,
+            "cursors_moved": self.acking.moved,
+            "acks_fenced": self.acking.fenced,
+        }
