@@ -15,6 +15,9 @@ them. Knows no sockets and no requests.
     └── RemoteError                  the broker (or nobody) answered with a code
         ├── TopicNotFound, TopicExists, InvalidName, Forbidden, Unauthorized, Rejected
         ├── Busy, DiskFull, ReadOnly, Unavailable, TimedOut
+        ├── GroupNotFound, GroupInUse, SubscriptionConflict
+        ├── Fenced                   a queue was given to another member of the group
+        ├── ReceiptExpired           a message was given to others in the meantime
         ├── OffsetOutOfRange         has topic, queue_id, offset, earliest, latest
         └── DamagedRecord            has topic, queue_id, offset, next_offset
 
@@ -36,7 +39,8 @@ __all__ = [
     "SendError", "SendFailed", "BufferFull", "SendUnknown",
     "RemoteError", "TopicNotFound", "TopicExists", "InvalidName", "Forbidden", "Unauthorized",
     "Rejected", "Busy", "DiskFull", "ReadOnly", "Unavailable", "TimedOut", "OffsetOutOfRange",
-    "DamagedRecord",
+    "DamagedRecord", "GroupNotFound", "GroupInUse", "SubscriptionConflict", "Fenced",
+    "ReceiptExpired",
     "remote_error", "send_error",
 ]  # fmt: skip
 
@@ -180,6 +184,34 @@ class TimedOut(RemoteError):
     code = Code.TIMED_OUT
 
 
+class GroupNotFound(RemoteError):
+    code = Code.GROUP_NOT_FOUND
+
+
+class GroupInUse(RemoteError):
+    """The group has members; the message names them."""
+
+    code = Code.GROUP_IN_USE
+
+
+class SubscriptionConflict(RemoteError):
+    """Another member of the group, which the message names, subscribed to something else."""
+
+    code = Code.SUBSCRIPTION_CONFLICT
+
+
+class Fenced(RemoteError):
+    """The queue belongs to another member now: what was done there is delivered again."""
+
+    code = Code.FENCED
+
+
+class ReceiptExpired(RemoteError):
+    """The message was given to others in the meantime."""
+
+    code = Code.RECEIPT_EXPIRED
+
+
 class OffsetOutOfRange(RemoteError):
     """An offset that the queue no longer has, or does not have yet."""
 
@@ -210,6 +242,11 @@ CLASS_OF: dict[Code, type[RemoteError]] = {
     Code.TIMED_OUT: TimedOut,
     Code.OFFSET_OUT_OF_RANGE: OffsetOutOfRange,
     Code.DAMAGED: DamagedRecord,
+    Code.GROUP_NOT_FOUND: GroupNotFound,
+    Code.GROUP_IN_USE: GroupInUse,
+    Code.SUBSCRIPTION_CONFLICT: SubscriptionConflict,
+    Code.FENCED: Fenced,
+    Code.RECEIPT_EXPIRED: ReceiptExpired,
 }
 """The one table. A code without a row is `Rejected` (4xx) or `RemoteError` (5xx)."""
 

@@ -20,7 +20,7 @@ from shardmq.actors.protocol.batch import BatchView, message_id
 from .message import shown
 from .times import datetime_of
 
-__all__ = ["Delivery", "ReceivedMessage", "messages_of"]
+__all__ = ["Delivery", "ReceivedMessage", "messages_of", "place_of"]
 
 _NO_PROPERTIES: Mapping[str, str] = {}
 
@@ -79,8 +79,7 @@ class ReceivedMessage(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def offset(self) -> int:
-        deltas = self._delivery.offset_deltas
-        return self._delivery.base_offset + (deltas[self._index] if deltas else self._index)
+        return place_of(self)
 
     @property
     def tag(self) -> str | None:
@@ -167,4 +166,11 @@ def messages_of(delivery: Delivery, from_offset: int) -> list[ReceivedMessage]:
         return messages
     if delivery.offset_deltas is None:
         return messages[from_offset - delivery.base_offset :]
-    return [message for message in messages if message.offset >= from_offset]
+    return [message for message in messages if place_of(message) >= from_offset]
+
+
+def place_of(message: ReceivedMessage) -> int:
+    """The offset at which a message lies in the queue that it was read from."""
+    delivery, index = message._delivery, message._index
+    deltas = delivery.offset_deltas
+    return delivery.base_offset + (deltas[index] if deltas else index)

@@ -36,6 +36,7 @@ SHELLS: dict[str, str] = {
     "client/link/sharing.py": "connections of the process; exit and fork",
     "client/link/thread.py": "threads, polling",
     "client/link/wire.py": "the DEALER socket",
+    "client/naming.py": "names of this host and this process",
     "client/producer.py": "blocks on a connection",
     "router/bench/conduct.py": "starts a broker and workers",
     "router/bench/load.py": "the clock of a measurement, real producers and consumers",

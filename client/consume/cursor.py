@@ -6,7 +6,8 @@ from typing import Any
 
 from shardmq.actors.protocol.messages import QueueRoute
 
-from ..received import Delivery, ReceivedMessage, messages_of
+from ..received import Delivery, ReceivedMessage, messages_of, place_of
+from .selection import Selection
 
 __all__ = ["Cursor", "Item"]
 
@@ -15,17 +16,32 @@ class Cursor:
     """One assigned queue."""
 
     __slots__ = (
-        "fault", "fetch_offset", "paused", "position", "queue", "stale", "topic",
+        "fault", "fetch_offset", "generation", "paused", "position", "queue", "selection",
+        "stale", "stopped", "topic",
     )  # fmt: skip
 
-    def __init__(self, topic: str, queue: QueueRoute, position: int) -> None:
+    def __init__(
+        self,
+        topic: str,
+        queue: QueueRoute,
+        position: int,
+        *,
+        generation: int = 0,
+        selection: Selection | None = None,
+    ) -> None:
         self.topic = topic
         self.queue = queue
         self.position = position
         """Offset of the next message to deliver."""
         self.fetch_offset = position
         """Offset of the next message to ask for; what lies between is held."""
+        self.generation = generation
+        """Of the grant by which a group reads it, else 0."""
+        self.selection = selection
+        """What of it is delivered; None: everything."""
         self.paused = False
+        self.stopped = False
+        """It is about to be somebody else's: nothing more of it is delivered."""
         self.stale = False
         """The shard does not know the queue any more: a new route is being asked for."""
         self.fault: Exception | None = None
@@ -33,14 +49,20 @@ class Cursor:
 
     @property
     def wants_more(self) -> bool:
-        return not (self.paused or self.stale or self.fault is not None)
+        return not (self.paused or self.stale or self.stopped or self.fault is not None)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it reads on, and what allows it to."""
+        return self.fetch_offset, self.generation
 
 
 class Item:
     """One batch of a queue as it waits for the user, or what went wrong at its place."""
 
     __slots__ = (
-        "cursor", "delivery", "error", "messages", "next_offset", "number", "size", "start",
+        "count", "cursor", "delivery", "error", "messages", "next_offset", "number", "size",
+        "start",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +74,7 @@ class Item:
         error: Exception | None = None,
         start_offset: int = 0,
         size: int = 0,
+        count: int = 0,
     ) -> None:
         self.cursor = cursor
         self.number = cursor.queue.number
@@ -64,6 +87,8 @@ class Item:
         self.next_offset = next_offset
         self.size = size
         """Bytes that it holds of the buffer."""
+        self.count = count
+        """Messages that it holds of the buffer."""
 
     def open(self) -> None:
         """Makes the message objects, once.
@@ -74,6 +99,8 @@ class Item:
         if self.delivery is not None:
             delivery, self.delivery = self.delivery, None
             self.messages = messages_of(delivery, self.start)
+            if self.cursor.selection is not None:
+                self.messages = self.cursor.selection.of(delivery, self.messages)
             self.start = 0
 
     @property
@@ -84,4 +111,4 @@ class Item:
     def position(self) -> int:
         """Offset of its first message that is not delivered."""
         start: int = self.start
-        return self.messages[start].offset if start < len(self.messages) else self.next_offset
+        return place_of(self.messages[start]) if start < len(self.messages) else self.next_offset

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from ..errors import InvalidArgument, NotSupported
-from .fetcher import FetcherOptions
 
-__all__ = ["BUFFER_BYTES", "FETCH_BYTES", "OnOutOfRange", "checked_consumer"]
+__all__ = ["BUFFER_BYTES", "FETCH_BYTES", "FetcherOptions", "OnOutOfRange", "checked_consumer"]
 
 FETCH_BYTES = 1024 * 1024
 BUFFER_BYTES = 8 * 1024 * 1024
 OnOutOfRange = Literal["error", "earliest", "latest"]
 
 
+class FetcherOptions(NamedTuple):
+    fetch_bytes: int
+    """Credit of one FETCH."""
+    buffer_bytes: int
+    """No further FETCH leaves while so much is held."""
+    on_out_of_range: str
+    """error, earliest or latest."""
+    buffer_messages: int = 1 << 62
+    """Nor while so many messages are held."""
+
+
 def checked_consumer(
-    group: object,
     on_out_of_range: OnOutOfRange,
     fetch_bytes: int,
     buffer_bytes: int,
@@ -25,12 +34,8 @@ def checked_consumer(
 
     Raises:
         InvalidArgument: one is out of its range; the message says which.
-        NotSupported: a group, or credentials.
+        NotSupported: credentials.
     """
-    if group is not None:
-        raise NotSupported(
-            "groups come with a later release", hint="leave `group` out and use assign()"
-        )
     if credentials is not None:
         raise NotSupported("credentials: access control comes with a later release")
     if on_out_of_range not in get_args(OnOutOfRange):

@@ -12,7 +12,7 @@ from typing import Any
 from shardmq.actors.kernel.ports import Now
 
 from ..errors import InvalidArgument
-from ..received import ReceivedMessage
+from ..received import ReceivedMessage, place_of
 from .cursor import Cursor, Item
 from .fetcher import Fetcher
 
@@ -35,6 +35,13 @@ class Batch:
         hint: Any = self.messages
         return int(hint.__length_hint__())
 
+    @property
+    def in_hand(self) -> int:
+        """Offset of the message that was handed out last, or before which none was."""
+        messages = self.item.messages
+        last = len(messages) - self.left - 1
+        return place_of(messages[last]) if last >= 0 else self.item.position()
+
 
 class Reader:
     """What one consumer has taken from its fetcher."""
@@ -42,6 +49,8 @@ class Reader:
     def __init__(self, fetcher: Fetcher) -> None:
         self.fetcher = fetcher
         self.current: Batch | None = None
+        self.touched: set[Cursor] = set()
+        """Queues of which something was handed out; whoever commits clears it."""
 
     def collect(self, messages_max: int, now: Now) -> list[ReceivedMessage]:
         """Up to `messages_max` messages that are there. Raises as `Fetcher.next_item`."""
@@ -51,6 +60,7 @@ class Reader:
             item = fetcher.next_item(now, more=bool(messages))
             if item is None:
                 break
+            self.touched.add(item.cursor)
             end = item.start + messages_max - len(messages)
             messages += item.messages[item.start : end]
             if end < len(item.messages):
@@ -62,7 +72,10 @@ class Reader:
     def begin(self, now: Now) -> Batch | None:
         """The next batch, to be iterated; `finish` follows if nobody interrupted."""
         item = self.fetcher.next_item(now)
-        self.current = None if item is None else Batch(item)
+        if item is None:
+            return None
+        self.touched.add(item.cursor)
+        self.current = Batch(item)
         return self.current
 
     def finish(self, batch: Batch, now: Now) -> None:
@@ -76,13 +89,26 @@ class Reader:
         if batch is not None:
             self.fetcher.give_back(batch.item, len(batch.item.messages) - batch.left)
 
+    def abandon(self) -> None:
+        """The rest of an interrupted iteration is not delivered at all."""
+        batch, self.current = self.current, None
+        if batch is not None:
+            self.fetcher.buffer.free(batch.item)
+
+    def seek(self, cursor: Cursor, offset: int, now: Now) -> None:
+        """The next message of this queue is the one at `offset`, also if it was done before."""
+        if cursor.selection is not None:
+            cursor.selection.again()
+        self.touched.add(cursor)
+        self.fetcher.seek(cursor, offset, now)
+
     def position(self, cursor: Cursor) -> int:
         """Offset of the next message of the queue to be delivered."""
         batch = self.current
         if batch is None or batch.item.cursor is not cursor:
             return cursor.position
         left = batch.left
-        return batch.item.messages[-left].offset if left else batch.item.next_offset
+        return place_of(batch.item.messages[-left]) if left else batch.item.next_offset
 
     def cursor(self, topic: str, queue_id: int) -> Cursor:
         """Raises InvalidArgument if the queue is not assigned."""

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from shardmq.actors.protocol import group_messages as g
 from shardmq.actors.protocol import messages as m
 from shardmq.actors.protocol.batch import BATCH_HEADER_BYTES, BatchError, check_batch
 from shardmq.actors.protocol.checksum import crc32c, extend
@@ -19,6 +20,8 @@ from shardmq.actors.protocol.codes import Code, row_of
 from shardmq.actors.protocol.frames import Route, pack_reply, unpack_route
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.actors.protocol.verbs import row_of as verb_row_of
+
+from .fake_groups import FakeGroups
 
 LIMITS = m.Limits(
     body_bytes=4 << 20, properties_bytes=32767, batch_bytes=8 << 20, batch_messages=65536,
@@ -66,6 +69,7 @@ class FakeBroker:
         """True for requests that are carried out, with the reply lost."""
         self.known_session = False
         self.parked: dict[int, tuple[Route, m.Fetch]] = {}
+        self.groups = FakeGroups()
         self._numbers = 0
 
     # ------------------------------------------------------------------------------- topics
@@ -89,6 +93,12 @@ class FakeBroker:
 
     def queue(self, topic: str, queue_id: int) -> FakeQueue:
         return self.queues[self.topics[topic].queues[queue_id].number]
+
+    def give(self, member: str, topic: str, *queue_ids: int) -> None:
+        """The group grants queues to a member."""
+        for queue_id in queue_ids:
+            row = self.topics[topic].queues[queue_id]
+            self.groups.give(member, topic, queue_id, row.number, row.shard)
 
     def close_queue(self, topic: str, queue_id: int) -> None:
         """Closes a queue for writing: its slots go to the others."""
@@ -210,7 +220,9 @@ class FakeBroker:
         for entry in asked.queues:
             queue = self.queues.get(entry.queue)
             _, row = self._row(entry.queue)
-            if queue is None or row is None or not row.readable:
+            if asked.group_id and not self.groups.allows(entry.queue, entry.generation):
+                results.append(m.FetchResult(queue=entry.queue, code=Code.FENCED))
+            elif queue is None or row is None or not row.readable:
                 results.append(m.FetchResult(queue=entry.queue, code=Code.STALE_ROUTE))
             elif not queue.earliest <= entry.offset <= queue.latest:
                 results.append(
@@ -244,7 +256,38 @@ class FakeBroker:
             if reply is not None:
                 del self.parked[request_id]
                 replies.append(reply)
+        for route, answer in self.groups.woken():
+            replies.append(self._heard(route, answer))
         return replies
+
+    # ------------------------------------------------------------------------------- groups
+
+    def _group_join(self, route: Route, asked: g.GroupJoin, _: list[bytes]) -> list[bytes]:
+        answer = self.groups.join(asked)
+        if isinstance(answer, tuple):
+            return self._error(route, *answer)
+        return self._reply(route, answer)
+
+    def _events(self, route: Route, asked: g.Events, _: list[bytes]) -> list[bytes] | None:
+        answer = self.groups.events(route, asked)
+        return None if answer is None else self._heard(route, answer)
+
+    def _heard(self, route: Route, answer: Any) -> list[bytes]:
+        return (
+            self._error(route, answer) if isinstance(answer, Code) else self._reply(route, answer)
+        )
+
+    def _group_leave(self, route: Route, asked: g.GroupLeave, _: list[bytes]) -> list[bytes]:
+        return self._reply(route, self.groups.leave(asked))
+
+    def _ack(self, route: Route, asked: g.Ack, _: list[bytes]) -> list[bytes]:
+        return self._reply(route, self.groups.ack(asked))
+
+    def _cursors(self, route: Route, asked: g.Cursors, _: list[bytes]) -> list[bytes]:
+        return self._reply(route, self.groups.where(asked))
+
+    def _nack(self, route: Route, asked: g.Nack, _: list[bytes]) -> list[bytes]:
+        return self._reply(route, self.groups.nack(asked))
 
     def _offsets(self, route: Route, asked: m.Offsets, _: list[bytes]) -> list[bytes]:
         results = []

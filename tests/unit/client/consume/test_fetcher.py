@@ -10,51 +10,8 @@ from shardmq.actors.protocol.codec import decode_header
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.messages import ErrorReply, Fetch, FetchReply, FetchResult
 from shardmq.actors.protocol.verbs import Verb
-from shardmq.client import Message, errors
-from shardmq.client.consume.cursor import Cursor
-from shardmq.client.consume.fetcher import Fetcher, FetcherOptions
-from shardmq.client.consume.reader import Reader
-from support.clients import Wired
-
-
-class Consumer:
-    """A fetcher joined to a fake broker that holds a topic of 4 queues."""
-
-    def __init__(self, **options: Any) -> None:
-        self.wired = Wired()
-        self.route = self.wired.broker.create("t", 4)
-        chosen = FetcherOptions(1 << 20, 8 << 20, "error")._replace(**options)
-        self.fetcher = Fetcher(self.wired.core, self.wired.routes, chosen)
-        self.reader = Reader(self.fetcher)
-        self.producer = self.wired.producer()
-
-    def store(self, *bodies: bytes, queue_id: int = 0) -> None:
-        """One batch."""
-        for body in bodies:
-            self.producer.add_checked(Message("t", body), queue_id, None, self.wired.now)
-        self.wired.run()
-        self.producer.flush(self.wired.now)
-        self.wired.run()
-
-    def assign(self, *queue_ids: int, offset: int = 0) -> None:
-        rows = [self.route.queues[queue_id] for queue_id in queue_ids]
-        self.fetcher.assign([Cursor("t", row, offset) for row in rows], self.wired.now)
-        self.wired.run()
-
-    def read(self, messages_max: int = 100) -> list[bytes]:
-        messages = self.reader.collect(messages_max, self.wired.now)
-        self.wired.run()
-        return [message.body for message in messages]
-
-    def fetches(self) -> list[Fetch]:
-        return [
-            decode_header(header, Fetch)
-            for route, header, _ in self.wired.broker.seen
-            if route.verb == Verb.FETCH
-        ]
-
-    def cursor(self, queue_id: int) -> Cursor:
-        return self.reader.cursor("t", queue_id)
+from shardmq.client import errors
+from support.reading import Consumer
 
 
 @pytest.fixture
@@ -295,25 +252,6 @@ def test_what_was_read_before_an_error_is_delivered_first(consumer: Consumer) ->
     with pytest.raises(errors.DamagedRecord):
         consumer.read()
     assert consumer.cursor(0).position == 5
-
-
-def test_a_deleted_topic_is_told_once_and_its_queues_are_gone(consumer: Consumer) -> None:
-    consumer.store(b"a")
-    consumer.assign(0)
-    del consumer.wired.broker.topics["t"]
-    assert consumer.read() == [b"a"]
-    consumer.wired.advance(30_000)
-    with pytest.raises(errors.TopicNotFound):
-        consumer.read()
-    assert consumer.fetcher.cursors() == []
-    assert consumer.read() == []
-
-
-def test_a_queue_closed_for_reading_is_told(consumer: Consumer) -> None:
-    consumer.route.queues[0].readable = False
-    consumer.assign(0)
-    with pytest.raises(errors.RemoteError, match="closed for reading"):
-        consumer.read()
 
 
 def test_a_refusal_for_good_is_raised(consumer: Consumer) -> None:

@@ -10,7 +10,7 @@ from shardmq.client import errors
 from shardmq.client.consume.options import checked_consumer
 
 GOOD: dict[str, Any] = {
-    "group": None, "on_out_of_range": "error", "fetch_bytes": 1, "buffer_bytes": 1,
+    "on_out_of_range": "error", "fetch_bytes": 1, "buffer_bytes": 1,
     "credentials": None,
 }  # fmt: skip
 
@@ -22,7 +22,6 @@ def test_good_options_pass() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "error"),
     [
-        ("group", "g", errors.NotSupported),
         ("credentials", object(), errors.NotSupported),
         ("on_out_of_range", "ignore", errors.InvalidArgument),
         ("fetch_bytes", 0, errors.InvalidArgument),

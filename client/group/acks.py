@@ -1,0 +1,190 @@
+"""Committer: tells the shards what is done. Pure.
+
+One ACK for each shard is on its way at a time and names all queues with news; what comes meanwhile
+goes with the next. An answer means that it is durable. An ACK that fails leaves its queues dirty,
+and the next commit tells all of it again: acks only ever add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from shardmq.actors.kernel.ports import Now
+from shardmq.actors.protocol.codec import HeaderError, decode_header, encode_header
+from shardmq.actors.protocol.codes import Code, row_of
+from shardmq.actors.protocol.group_messages import Ack, AckReply, AckResult
+from shardmq.actors.protocol.limits import REQUEST_QUEUES_MAX
+from shardmq.actors.protocol.verbs import Verb
+
+from ..errors import ShardMQError, remote_error
+from ..link.calls import Call, Reply
+from ..link.core import ClientCore
+from .tracker import Tracker
+
+__all__ = ["Commit", "Committer"]
+
+ACK_MS = 10_000.0
+"""How long one ACK is sent again before its queues wait for the next commit."""
+
+
+class Commit:
+    """One wish that all done so far be durable; `settled` when it is, or cannot be."""
+
+    def __init__(self, wanted: Iterable[Tracker]) -> None:
+        self._wanted = {tracker: tracker.version for tracker in wanted if tracker.is_dirty}
+        self.error: ShardMQError | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.error is not None or not self._wanted
+
+    def told(self, tracker: Tracker) -> None:
+        """A queue's news are durable, up to its `durable_version`."""
+        if self._wanted.get(tracker, tracker.durable_version + 1) <= tracker.durable_version:
+            del self._wanted[tracker]
+
+    def failed(self, tracker: Tracker, error: ShardMQError) -> None:
+        if tracker in self._wanted:
+            self.error = error
+
+
+class Committer:
+    """The acks of one member."""
+
+    def __init__(
+        self, core: ClientCore, refused: Callable[[Tracker, ShardMQError, Now], None]
+    ) -> None:
+        self.group_id = 0
+        self._core = core
+        self._refused = refused
+        self._trackers: set[Tracker] = set()
+        self._calls: dict[int, Call] = {}
+        """By shard."""
+        self._again: set[int] = set()
+        """Shards whose next ACK leaves as soon as the one on its way is answered."""
+        self._commits: list[Commit] = []
+        self._durable: dict[Tracker, Callable[[Now], None]] = {}
+
+    def add(self, tracker: Tracker) -> None:
+        self._trackers.add(tracker)
+
+    def forget(self, tracker: Tracker, error: ShardMQError | None = None) -> None:
+        """The queue is not this member's any more; with an error commits that wait for it fail."""
+        self._trackers.discard(tracker)
+        self._durable.pop(tracker, None)
+        for commit in self._commits:
+            if error is not None:
+                commit.failed(tracker, error)
+        self._settle()
+
+    def commit(self, now: Now, wanted: Iterable[Tracker] | None = None) -> Commit:
+        """Tells what is done and not told yet, of all queues or some of them."""
+        trackers = self._trackers if wanted is None else self._trackers.intersection(wanted)
+        commit = Commit(trackers)
+        if not commit.settled:
+            self._commits.append(commit)
+            for shard in {tracker.shard for tracker in trackers if tracker.is_dirty}:
+                self._tell(shard, now)
+        return commit
+
+    def when_durable(self, tracker: Tracker, then: Callable[[Now], None], now: Now) -> None:
+        """Calls `then(now)` once nothing of the queue is left to tell; not if it is forgotten."""
+        if not tracker.is_dirty:
+            then(now)
+            return
+        self._durable[tracker] = then
+        self._tell(tracker.shard, now)
+
+    def again(self, now: Now) -> None:
+        """Tells once more what somebody waits for and what could not be told before."""
+        for shard in {tracker.shard for tracker in self._durable}:
+            self._tell(shard, now)
+
+    def close(self) -> None:
+        """Forgets everything in flight."""
+        for call in self._calls.values():
+            self._core.forget(call)
+        self._calls.clear()
+        self._durable.clear()
+        self._trackers.clear()
+
+    # ---------------------------------------------------------------------------------- calls
+
+    def _tell(self, shard: int, now: Now) -> None:
+        if shard in self._calls:
+            self._again.add(shard)
+            return
+        news = [one for one in self._trackers if one.shard == shard and one.is_dirty]
+        del news[REQUEST_QUEUES_MAX:]
+        if not news:
+            return
+        versions = [(tracker, tracker.version) for tracker in news]
+        header = Ack(group_id=self.group_id, queues=[tracker.message() for tracker in news])
+        call = Call(
+            Verb.ACK,
+            encode_header(header),
+            partial(self._answered, shard, versions),
+            deadline_ms=now.mono_ms + ACK_MS,
+            shard=shard,
+        )
+        self._calls[shard] = call
+        self._core.submit(call, now)
+
+    def _answered(
+        self, shard: int, versions: Sequence[tuple[Tracker, int]], reply: Reply, now: Now
+    ) -> None:
+        del self._calls[shard]
+        results: dict[int, AckResult] | None = None
+        error: ShardMQError | None = None
+        if reply.code == Code.OK:
+            try:
+                answer = decode_header(reply.header, AckReply)
+                results = {result.queue: result for result in answer.queues}
+            except HeaderError as fault:
+                error = remote_error(Code.INTERNAL, f"the answer cannot be read: {fault}")
+        else:
+            header = reply.error()
+            error = remote_error(reply.code, header.message, header.hint)
+        for tracker, version in versions:
+            if tracker not in self._trackers:
+                continue
+            if results is not None:
+                self._take(tracker, version, results.get(tracker.queue), now)
+            elif error is not None:
+                self._not_told(tracker, error, now)
+        self._settle()
+        if shard in self._again or any(one.shard == shard for one in self._newer(versions)):
+            self._again.discard(shard)
+            self._tell(shard, now)
+
+    def _newer(self, told: Sequence[tuple[Tracker, int]]) -> list[Tracker]:
+        """Queues that somebody waits for, with news since they were told."""
+        durable = self._durable
+        return [one for one, version in told if one in durable and one.version > version]
+
+    def _take(self, tracker: Tracker, version: int, result: AckResult | None, now: Now) -> None:
+        code = Code.INTERNAL if result is None else result.code
+        if code == Code.OK:
+            tracker.durable_version = version
+            for commit in self._commits:
+                commit.told(tracker)
+            if not tracker.is_dirty:
+                then = self._durable.pop(tracker, None)
+                if then is not None:
+                    then(now)
+            return
+        text = result.message if result is not None else ""
+        if code == Code.FENCED:
+            text = text or f"{tracker.name} was given to another member"
+        error = remote_error(code, text or f"the shard did not take the acks of {tracker.name}")
+        self._not_told(tracker, error, now)
+
+    def _not_told(self, tracker: Tracker, error: ShardMQError, now: Now) -> None:
+        for commit in self._commits:
+            commit.failed(tracker, error)
+        if not row_of(error.code).retryable:
+            self._refused(tracker, error, now)
+
+    def _settle(self) -> None:
+        self._commits = [commit for commit in self._commits if not commit.settled]

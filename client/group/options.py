@@ -1,0 +1,145 @@
+"""What a user may choose for a member of a group, checked. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, get_args
+
+from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.group_messages import (
+    GroupJoin,
+    Model,
+    Start,
+    Strategy,
+    Subscription,
+)
+from shardmq.actors.protocol.limits import LEASE_MS_MAX, LEASE_MS_MIN
+from shardmq.actors.protocol.names import why_invalid_group
+from shardmq.actors.protocol.tags import TagFilter, why_invalid_expression
+
+from ..consume.positions import StartFrom, checked_start
+from ..errors import InvalidArgument
+from ..times import Duration, epoch_ms_of, ms_of
+from ..topics import checked_name
+
+__all__ = [
+    "GroupOptions",
+    "Subscriptions",
+    "checked_expression",
+    "checked_group",
+    "start_of",
+]
+
+RETRY_PREFIX = "%RETRY%"
+Subscriptions = Mapping[str, TagFilter]
+
+
+class GroupOptions(NamedTuple):
+    """What a member is."""
+
+    group: str
+    member: str
+    start: Start
+    auto_commit: bool = True
+    commit_ms: float = 1_000.0
+    lease_ms: int = 0
+    """0: the broker's default."""
+    strategy: Strategy | None = None
+    model: Model = "clustering"
+    retries: bool = False
+
+    def wish(self, subscriptions: Subscriptions) -> GroupJoin:
+        """The request to join."""
+        return GroupJoin(
+            group=self.group,
+            member=self.member,
+            subscriptions=[
+                Subscription(topic=topic, expression=tags.canonical)
+                for topic, tags in subscriptions.items()
+            ],
+            model=self.model,
+            strategy=self.strategy,
+            start=self.start,
+            lease_ms=self.lease_ms,
+            retries=self.retries,
+        )
+
+
+def checked_group(
+    group: str,
+    name: str,
+    start_from: StartFrom,
+    *,
+    auto_commit: bool = True,
+    commit_interval: Duration = 1.0,
+    lease: Duration | None = None,
+    strategy: Any = None,
+    model: Any = "clustering",
+    retries: bool = False,
+) -> GroupOptions:
+    """The options of a member.
+
+    Raises:
+        InvalidArgument: one is out of its range; the message says which.
+    """
+    reason = why_invalid_group(group)
+    if reason is not None:
+        raise InvalidArgument(reason, code=Code.INVALID_NAME)
+    reason = why_invalid_group(name)
+    if reason is not None:
+        raise InvalidArgument(reason.replace("group", "member"), code=Code.INVALID_NAME)
+    commit_ms = ms_of(commit_interval, "commit_interval")
+    if commit_ms < 1:
+        raise InvalidArgument(f"commit_interval is at least 0.001 s, not {commit_interval!r}")
+    lease_ms = 0 if lease is None else int(ms_of(lease, "lease"))
+    if lease is not None and not LEASE_MS_MIN <= lease_ms <= LEASE_MS_MAX:
+        text = f"lease is {LEASE_MS_MIN / 1000:g} to {LEASE_MS_MAX / 1000:g} s, not {lease!r}"
+        raise InvalidArgument(text)
+    _one_of("strategy", strategy, Strategy, none=True)
+    _one_of("model", model, Model)
+    return GroupOptions(
+        group,
+        name,
+        start_of(start_from),
+        bool(auto_commit),
+        commit_ms,
+        lease_ms,
+        strategy,
+        model,
+        retries,
+    )
+
+
+def checked_expression(topic: str, expression: Any) -> tuple[str, TagFilter]:
+    """A subscription.
+
+    Raises:
+        InvalidArgument: no name of a topic, or no tag expression.
+    """
+    checked_name(topic)
+    reason = why_invalid_expression(expression)
+    if reason is not None:
+        raise InvalidArgument(reason)
+    return topic, TagFilter(expression)
+
+
+def start_of(start_from: StartFrom) -> Start:
+    """A start position as the wire says it.
+
+    Raises:
+        InvalidArgument: it is none of the forms.
+    """
+    checked_start(start_from)
+    at: Literal["earliest", "latest"]
+    if isinstance(start_from, str):
+        at = "earliest" if start_from == "earliest" else "latest"
+        return Start(at=at)
+    assert isinstance(start_from, datetime | int | float), "checked above"
+    return Start(at="time", time_ms=max(0, epoch_ms_of(start_from, "start_from")))
+
+
+def _one_of(name: str, value: Any, kind: Any, *, none: bool = False) -> None:
+    allowed = get_args(kind)
+    if value not in allowed and not (none and value is None):
+        raise InvalidArgument(f"{name} is one of {', '.join(allowed)}, not {value!r}")

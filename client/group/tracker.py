@@ -1,0 +1,100 @@
+"""Tracker: what of one queue is done, as a floor and ranges above it. Pure values.
+
+Everything below the floor is done; the ranges above it are disjoint, ascending and do not touch.
+What nobody wanted (messages that the subscription does not select, gaps) counts as done as soon as
+it was passed, so a queue that is read to its end has its floor there and no ranges.
+
+    version           changes so far
+    sent version      changes that an ACK on its way tells
+    durable version   changes that the shard has on disk
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+
+from shardmq.actors.protocol.group_messages import AckQueue, Range
+from shardmq.actors.protocol.limits import REQUEST_QUEUES_MAX
+
+__all__ = ["Tracker"]
+
+
+class Tracker:
+    """Of one queue, under one grant."""
+
+    __slots__ = (
+        "_ends", "_starts", "durable_version", "floor", "generation", "name", "queue", "shard",
+        "version",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        queue: int,
+        shard: int,
+        generation: int,
+        floor: int,
+        ranges: Iterable[Range] = (),
+        *,
+        name: str = "",
+    ) -> None:
+        self.queue = queue
+        self.shard = shard
+        self.generation = generation
+        self.name = name
+        """For people."""
+        self.floor = floor
+        self.version = 0
+        self.durable_version = 0
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for first, end in ranges:
+            self._add(first, end)
+
+    @property
+    def is_dirty(self) -> bool:
+        """True if the shard does not know everything yet."""
+        return self.version != self.durable_version
+
+    @property
+    def ranges(self) -> list[Range]:
+        """Done, above the floor."""
+        return list(zip(self._starts, self._ends, strict=True))
+
+    def add(self, first: int, end: int) -> None:
+        """The offsets from `first` up to, but without, `end` are done."""
+        if end > self.floor and first < end and self._add(first, end):
+            self.version += 1
+
+    def message(self) -> AckQueue:
+        """All that is done. Ranges over the limit of a request go with a later one."""
+        return AckQueue(
+            queue=self.queue,
+            generation=self.generation,
+            floor=self.floor,
+            ranges=self.ranges[:REQUEST_QUEUES_MAX],
+        )
+
+    def _add(self, first: int, end: int) -> bool:
+        if first <= self.floor:
+            starts, ends = self._starts, self._ends
+            self.floor = max(self.floor, end)
+            passed = bisect_right(starts, self.floor)
+            if passed:
+                self.floor = max(self.floor, ends[passed - 1])
+                del starts[:passed], ends[:passed]
+            return True
+        return self._add_range(first, end)
+
+    def _add_range(self, first: int, end: int) -> bool:
+        """Joins with every range that it overlaps or touches."""
+        starts, ends = self._starts, self._ends
+        low = bisect_left(ends, first)
+        high = bisect_right(starts, end)
+        if low < high:
+            if starts[low] <= first and end <= ends[low]:
+                return False
+            first, end = min(first, starts[low]), max(end, ends[high - 1])
+        starts[low:high] = [first]
+        ends[low:high] = [end]
+        return True

@@ -1,0 +1,51 @@
+"""Options of a member are checked when it is made, and become its wish."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from shardmq.client import errors
+from shardmq.client.group.options import checked_expression, checked_group, start_of
+
+
+def test_good_options_become_a_wish() -> None:
+    options = checked_group("g", "me", "latest", lease=2, strategy="average", commit_interval=0.5)
+    topic, tags = checked_expression("t", " b||a ")
+    wish = options.wish({topic: tags})
+    assert (wish.group, wish.member, wish.lease_ms, wish.strategy) == ("g", "me", 2_000, "average")
+    assert [(one.topic, one.expression) for one in wish.subscriptions] == [("t", "a || b")]
+    assert options.commit_ms == 500
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"group": "no group"}, "a group name"),
+        ({"group": "%x"}, "a group name"),
+        ({"name": "a b"}, "a member name"),
+        ({"start_from": "middle"}, "start_from"),
+        ({"commit_interval": 0}, "commit_interval"),
+        ({"lease": 0.1}, "lease is 1 to 600 s"),
+        ({"strategy": "random"}, "strategy is one of sticky"),
+        ({"model": "x"}, "model is one of clustering"),
+    ],
+)
+def test_bad_options_are_refused_by_name(changes: dict[str, Any], match: str) -> None:
+    with pytest.raises(errors.InvalidArgument, match=match):
+        checked_group(**{"group": "g", "name": "me", "start_from": "latest", **changes})
+
+
+@pytest.mark.parametrize(("topic", "expression"), [("no topic", "*"), ("t", "a | b"), ("t", 5)])
+def test_bad_subscriptions_are_refused(topic: str, expression: Any) -> None:
+    with pytest.raises(errors.InvalidArgument):
+        checked_expression(topic, expression)
+
+
+def test_starts_are_said_as_the_wire_has_them() -> None:
+    assert start_of("earliest").at == "earliest"
+    assert start_of("latest").at == "latest"
+    assert start_of(datetime(2020, 1, 1, tzinfo=UTC)).time_ms == 1_577_836_800_000
+    assert start_of(12.5).at == "time"
