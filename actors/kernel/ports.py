@@ -11,7 +11,7 @@ made for every request on the hot path.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
@@ -197,7 +197,14 @@ class Span(NamedTuple):
 
 
 class QueueLog(Journal, Protocol):
-    """A journal that can also find and read the batches of its queues."""
+    """A journal that can also find and read the batches of its queues.
+
+    Attributes:
+        drop_guard: asked with (base, end) before retention drops that stretch of the log; False
+            holds it back.
+    """
+
+    drop_guard: Callable[[int, int], bool]
 
     def spans(self, queue: int, offset: int, bytes_max: int, below_lsn: int) -> list[Span]:
         """Batches of `queue` from the one that holds `offset` on, in order: all that end at or
@@ -205,6 +212,9 @@ class QueueLog(Journal, Protocol):
 
     def read(self, spans: Sequence[Span]) -> list[bytes]:
         """The records at `spans`, adjacent ones joined into one read, as whole records."""
+
+    def record(self, lsn: int) -> Record | None:
+        """The record that begins at `lsn`, which must be durable; None if it is damaged."""
 
     def offset_at_time(self, queue: int, wall_ms: int, below_lsn: int) -> int | None:
         """Offset of the first batch stored at or after `wall_ms`; None if there is none."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shardmq.actors.kernel.ports import Span
+from shardmq.actors.kernel.ports import Record, Span
 
 from .errors import DamagedRecord
 from .io import LogIO
 from .queueindex import QueueIndex
-from .reader import read_spans
+from .reader import read_checked, read_spans
 from .segment import SegmentFiles
 
 __all__ = ["Batches"]
@@ -44,6 +44,12 @@ class Batches:
             queue = self._index.queue_at(span, self._files.segment_of(span.lsn).base)
             raise DamagedRecord(queue, span.base_offset, span.count, span.lsn)
         return records
+
+    def record(self, lsn: int) -> Record | None:
+        found = read_checked(self._io, self._files, lsn)
+        if found is None:
+            self.damaged_reads.add(lsn)
+        return found
 
     def offset_at_time(self, queue: int, wall_ms: int, below_lsn: int) -> int | None:
         return self._index.offset_at_time(queue, wall_ms, below_lsn)

@@ -20,15 +20,19 @@ from .record import (
     PREFIX_BYTES,
     LogRecord,
     batch_is_sound,
+    record_at,
+    record_is_sound,
 )  # fmt: skip
 from .scan import CHUNK_BYTES, read_around_errors
 from .segment import SegmentFiles
 
-__all__ = ["iterate", "read_record", "read_spans"]
+__all__ = ["iterate", "read_checked", "read_record", "read_spans"]
 
 JOIN_GAP_BYTES: Final = 16 * 1024
 """Bytes between two spans that are cheaper to read and drop than to make a second call for."""
 JOIN_BYTES_MAX: Final = 4 << 20
+_GLANCE_BYTES: Final = 4 * 1024
+"""What is read of a record whose length is not known; most state records are shorter."""
 
 
 def iterate(io: LogIO, file: int, base: int, start: int, stop: int) -> Iterator[LogRecord]:
@@ -57,6 +61,26 @@ def iterate(io: LogIO, file: int, base: int, start: int, stop: int) -> Iterator[
 def read_record(io: LogIO, file: int, base: int, lsn: int, length: int) -> LogRecord:
     """The one record at `lsn`."""
     return next(iterate(io, file, base, lsn, lsn + length))
+
+
+def read_checked(io: LogIO, files: SegmentFiles, lsn: int) -> LogRecord | None:
+    """The record that begins at `lsn`, written before; None if it is damaged."""
+    base = files.segment_of(lsn).base
+    file = files.file(base)
+    data = read_around_errors(io, file, _GLANCE_BYTES, lsn - base)
+    prefix = record_at(data, 0, lsn)
+    if prefix is None:
+        return None
+    length = prefix.length
+    if length > len(data):
+        data = read_around_errors(io, file, length, lsn - base)
+    data = data[:length]
+    if not record_is_sound(data, lsn):
+        return None
+    return LogRecord(
+        lsn, prefix.kind, prefix.queue, prefix.base_offset, prefix.stored_at_ms, prefix.epoch,
+        data[PREFIX_BYTES:], length, prefix.messages, prefix.flags,
+    )  # fmt: skip
 
 
 def read_spans(

@@ -50,3 +50,14 @@ def test_a_damaged_batch_is_named_and_remembered() -> None:
         batches.read(spans)
     assert batches.damaged_reads == {spans[2].lsn}
     assert len(batches.read(spans[:2])) == 2
+
+
+def test_any_record_is_found_by_its_position_and_a_damaged_one_is_remembered() -> None:
+    io, batches = _batches()
+    spans = batches.spans(3, 0, EVERYTHING, EVERYTHING)
+    found = batches.record(spans[1].lsn)
+    assert found is not None
+    assert (found.queue, found.base_offset, found.payload[-1:]) == (3, 1, b"1")
+    io.disk.rot(f"/log/{0:020d}.log", spans[1].lsn + 100, b"\xee")
+    assert batches.record(spans[1].lsn) is None
+    assert batches.damaged_reads == {spans[1].lsn}

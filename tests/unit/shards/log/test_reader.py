@@ -8,7 +8,7 @@ import pytest
 
 from shardmq.actors.kernel.ports import Span
 from shardmq.shards.log import reader
-from shardmq.shards.log.reader import iterate, read_record, read_spans
+from shardmq.shards.log.reader import iterate, read_checked, read_record, read_spans
 from shardmq.shards.log.record import BATCH, STATE, LogRecord
 from shardmq.shards.log.segment import SegmentFiles
 from support.disk import SimDisk, SimIO
@@ -104,3 +104,26 @@ def test_a_file_that_ends_too_early_is_an_error_not_the_end() -> None:
     io, file, size = log.file()
     with pytest.raises(OSError, match="a scan found it sound"):
         list(iterate(io, file, 0, 0, size + 64))
+
+
+def test_a_record_is_read_by_its_position_alone_and_checked() -> None:
+    io = SimDisk().io()
+    io.make_directory("/log")
+    files = SegmentFiles(io, options())
+    files.roll(0, 1 << 20, 0)
+    log = LogBytes(0)
+    log.header()
+    short, long = log.add(STATE, b"short"), log.add(STATE, b"x" * 100_000)
+    last = log.add(BATCH, batch_of(b"body"), base_offset=4)
+    io.writev(files.file(0), [bytes(log.data)], 0)
+    for one in (short, long, last):
+        found = read_checked(io, files, one.lsn)
+        assert found is not None
+        assert (found.kind, found.payload, found.base_offset) == (
+            one.kind, one.payload, one.base_offset,
+        )  # fmt: skip
+        assert (found.lsn, found.length, found.count) == (one.lsn, one.length, one.count)
+    assert read_checked(io, files, short.lsn + 1) is None
+    for one in (long, last):
+        io.writev(files.file(0), [b"?"], one.lsn + one.length - 1)
+        assert read_checked(io, files, one.lsn) is None
