@@ -118,6 +118,8 @@ def invented(history: History, logs: Logs) -> list[Violation]:
             found.append(Violation("invented", text))
         elif send.key != stored.key:
             found.append(Violation("changed", f"{where} has key {stored.key!r}, not {send.key!r}"))
+        elif send.tag != stored.tag:
+            found.append(Violation("changed", f"{where} has tag {stored.tag!r}, not {send.tag!r}"))
     for read in history.reads:
         if read.body not in history.by_body:
             found.append(Violation("invented", f"{read.consumer} got {read.body[:24]!r}"))

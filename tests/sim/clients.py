@@ -25,6 +25,10 @@ from .network import Link, Listener, Network, Weather
 from .swarm import Plan
 from .world import SimRandomness, World
 
+TAGS = (None, "a", "b", "c", "a")
+TAG_RUN = 4
+"""So many messages in a row have one tag: whole batches without a wanted one are to be met."""
+
 
 class Client:
     """One process with one connection."""
@@ -163,7 +167,8 @@ class SimProducer:
         number = len(self.history.sends)
         size = chance.randint(8, 8 + plan.body_bytes_max)
         body = f"{number}|{self.client.name}|".encode().ljust(size, b".")
-        message = Message(topic, body, ordering_key=key, tag="t" if number % 3 else None)
+        tag = TAGS[number // TAG_RUN % len(TAGS)]
+        message = Message(topic, body, ordering_key=key, tag=tag)
         try:
             future = self.core.add_checked(message, queue_id, self, self.world.now())
         except InvalidArgument:
@@ -173,7 +178,9 @@ class SimProducer:
             self.refused += 1
             return
         now_ms = self.world.mono_ms
-        send = Send(number, self.client.name, topic, body, key, queue_id, self.ack, now_ms)
+        send = Send(
+            number, self.client.name, topic, body, key, queue_id, self.ack, now_ms, tag=tag
+        )  # fmt: skip
         self.history.give(send)
         self._open.append((send, future))
 

@@ -10,6 +10,7 @@ from typing import Any
 from shardmq.actors.coordinator.catalogue import Catalogue
 from shardmq.actors.coordinator.coordinator import Coordinator
 from shardmq.actors.coordinator.decisions import Policy
+from shardmq.actors.coordinator.groups import Groups
 from shardmq.router.router import Router
 from shardmq.shards.log.journal import Journal
 from shardmq.shards.log.options import JournalOptions
@@ -51,10 +52,11 @@ class CoordinatorActor(Actor):
 
     def __init__(self, plan: Plan, disk: Disk, world: World) -> None:
         self.catalogue = Catalogue()
-        self.projections = (self.catalogue,)
+        self.groups = Groups()
+        self.projections = (self.catalogue, self.groups)
         options = journal_options(plan, "coordinator")
         journal = Journal.open(disk.io(), options, self.projections, world.now())
-        core = Coordinator(journal, self.catalogue, Policy(shards=plan.shards))
+        core = Coordinator(journal, self.catalogue, self.groups, Policy(shards=plan.shards))
         super().__init__(core, journal, tuple(f"shard-{n}" for n in range(plan.shards)))
 
 

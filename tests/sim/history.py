@@ -43,6 +43,7 @@ class Send:
     ended_ms: float = 0.0
     forgiven: bool = False
     """Acknowledged `written`, and its shard lost power before it was synced."""
+    tag: str | None = None
 
 
 class Stored(NamedTuple):
@@ -54,6 +55,9 @@ class Stored(NamedTuple):
     producer_id: int
     sequence: int
     key: str | None
+    tag: str | None = None
+    stored_at_ms: int = 0
+    properties: dict[str, str] | None = None
 
 
 class Read(NamedTuple):

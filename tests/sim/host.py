@@ -4,7 +4,8 @@ Owns the inbox, the turn, the timer, the one disk job, and the ways in which a p
 between two events, killed at a call to the disk, ended by itself after a disk error, stopped in
 order. Must not know what its core does. What it performs is what `actors.kernel.shell` performs:
 
-    finished job -> letters -> core.handle -> links -> journal.write -> next job -> send
+    finished job -> letters -> core.handle -> peers that are gone -> links -> journal.write
+    -> next job -> send
 
 A job does its work at a random moment between its start and its return, so that bytes written
 while a sync runs may or may not be covered by it.
@@ -76,6 +77,9 @@ class Host:
         self.job_ms = 1.0
         self.restart_ms = 20.0
         self.on_started: list[Callable[[Host], None]] = []
+        self.on_letters: list[Callable[[Host, list[Any]], None]] = []
+        self.on_effects: list[Callable[[Host, list[Any]], None]] = []
+        """Who reads along: what a turn takes in, and what leaves."""
         self.on_turned: list[Callable[[Host], None]] = []
         self.on_ended: list[Callable[[Host, str], None]] = []
         self._build = build
@@ -83,6 +87,7 @@ class Host:
         self._links: dict[str, Link] = {}
         self._up: dict[str, bool] = {}
         self._inbox: list[tuple[str, bytes, list[bytes]]] = []
+        self._gone: list[bytes] = []
         self._news: list[tuple[str, bool]] = []
         self._finished: Any = None
         self._job: Any = None
@@ -144,7 +149,7 @@ class Host:
         self.state = State.DOWN
         self.incarnation += 1
         self.actor = None
-        self._inbox, self._news = [], []
+        self._inbox, self._news, self._gone = [], [], []
         self._job = self._finished = None
         self._turn_at_ms = None
         self.paused_until_ms = 0.0
@@ -187,6 +192,12 @@ class Host:
         self.world.stamp(frames)
         self._inbox.append((link, peer, frames))
         self.turn_soon()
+
+    def peer_gone(self, peer: bytes) -> None:
+        """A connection of a bound socket has closed, behind the last message of it."""
+        if hasattr(self.actor.core if self.actor else None, "peers_gone"):
+            self._gone.append(peer)
+            self.turn_soon()
 
     def took(self, link: str) -> Callable[[list[bytes]], None]:
         """Where a link of this process delivers."""
@@ -263,7 +274,12 @@ class Host:
             journal.finish_job(job, now)
             self._send(self._released(now))
         letters, self._inbox = self._inbox[:TURN_LETTERS_MAX], self._inbox[TURN_LETTERS_MAX:]
+        for hook in self.on_letters:
+            hook(self, letters)
         effects = core.handle(letters, now) if letters else []
+        if self._gone and not self._inbox:
+            gone, self._gone = self._gone, []
+            effects += core.peers_gone(gone, now)
         if core.wake_at_ms is not None and core.wake_at_ms <= now.mono_ms:
             effects += core.handle([], now)
         news, self._news = self._news, []
@@ -331,6 +347,8 @@ class Host:
 
     def _send(self, effects: list[Any]) -> None:
         assert self.actor is not None
+        for hook in self.on_effects:
+            hook(self, effects)
         failed: list[str] = []
         for link, peer, frames in effects:
             if peer:

@@ -37,14 +37,15 @@ class Load:
         self.producers: list[SimProducer] = []
         self.consumers: list[SimConsumer] = []
         self.retired: list[SimProducer] = []
-        self.admin = FlowRunner(self._client("admin"))
+        self.admin = FlowRunner(self.client("admin"))
         self.admin_errors = 0
         self.consumers_ever = 0
         self._over = False
         self._names = 0
         self._sent = 0
 
-    def _client(self, kind: str) -> Client:
+    def client(self, kind: str) -> Client:
+        """A new process with a connection of its own."""
         self._names = getattr(self, "_names", 0) + 1
         name = f"{kind}-{self._names}"
         cluster = self.cluster
@@ -71,10 +72,10 @@ class Load:
 
     def _new_producer(self) -> None:
         ack = self.world.chance.choice(ACKS)
-        self.producers.append(SimProducer(self._client("producer"), self.plan, self.history, ack))
+        self.producers.append(SimProducer(self.client("producer"), self.plan, self.history, ack))
 
     def _new_consumer(self) -> None:
-        client = self._client("consumer")
+        client = self.client("consumer")
         self.consumers_ever += 1
         self.consumers.append(SimConsumer(client, self.plan, self.history, self.topics))
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .cluster import WATERMARK_SEGMENTS, Cluster
+from .group_load import GroupLoad
 from .host import POWER_CUT, Host, State
+from .load import Load
 from .swarm import Plan
 from .world import World
 
@@ -18,11 +20,14 @@ WALL_STEPS_MS = (-86_400_000, -3_600_000, -5_000, 1_000, 60_000, 86_400_000)
 class Nemesis:
     """All faults of one run."""
 
-    def __init__(self, world: World, plan: Plan, cluster: Cluster, load: object) -> None:
+    def __init__(
+        self, world: World, plan: Plan, cluster: Cluster, load: Load, group_load: GroupLoad
+    ) -> None:
         self.world = world
         self.plan = plan
         self.cluster = cluster
         self.load = load
+        self.group_load = group_load
         self.done = 0
         self._ended = False
 
@@ -81,7 +86,10 @@ class Nemesis:
     def _kill(self, kind: str) -> None:
         chance = self.world.chance
         if kind in ("producer", "consumer"):
-            self.load.kill_one(kind)  # type: ignore[attr-defined]
+            self.load.kill_one(kind)
+            return
+        if kind == "member":
+            self.group_load.kill_one()
             return
         host = self._one(self.cluster.of_kind(kind))
         if host is None:
@@ -114,7 +122,10 @@ class Nemesis:
         chance = self.world.chance
         pause_ms = chance.expovariate(1.0 / self.plan.pause_ms)
         if chance.random() < 0.25:
-            self.load.pause_one(pause_ms)  # type: ignore[attr-defined]
+            self.load.pause_one(pause_ms)
+            return
+        if self.group_load.members and chance.random() < 0.25:
+            self.group_load.pause_one(pause_ms)
             return
         host = self._one(self.cluster.hosts)
         if host is not None:

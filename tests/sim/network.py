@@ -28,7 +28,7 @@ class Weather:
     stall: float = 0.0
     stall_ms: float = 500.0
     silent: float = 0.0
-    """Share of lost connections that the dialler is not told of."""
+    """Share of lost connections that one side is not told of."""
 
 
 class Listener(Protocol):
@@ -41,6 +41,8 @@ class Listener(Protocol):
     def listening(self) -> bool: ...
 
     def arrived(self, link: str, peer: bytes, frames: list[bytes]) -> None: ...
+
+    def peer_gone(self, peer: bytes) -> None: ...
 
 
 class Network:
@@ -136,6 +138,7 @@ class Link:
         if self.listener is None:
             return
         self.world.note(self.name, "lost", self.listener.name)
+        self._tell_listener()
         self.listener = None
         del self.network.by_peer[self.peer]
         self._generation += 1
@@ -158,10 +161,25 @@ class Link:
     def close(self) -> None:
         """The dialler's process is gone."""
         self._closed = True
+        self._tell_listener()
         self.listener = None
         self.network.by_peer.pop(self.peer, None)
         self._generation += 1
         self.network.links.remove(self)
+
+    def _tell_listener(self) -> None:
+        """The other side hears that this connection is gone, if it lives; or it never does."""
+        listener, peer = self.listener, self.peer
+        if listener is None or self.world.chance.random() < self.weather.silent:
+            return
+        incarnation = listener.incarnation
+
+        def tell() -> None:
+            if listener.incarnation == incarnation:
+                listener.peer_gone(peer)
+
+        at_ms = max(self.world.mono_ms, self._last_ms[0])
+        self.world.at(at_ms + self.world.chance.expovariate(1.0), tell)
 
     # --- carrying ----------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ from collections import Counter
 from typing import Any
 
 from shardmq.actors.coordinator.catalogue import Catalogue
-from shardmq.actors.protocol.batch import BatchView, message_id
 from shardmq.client.records import FetchedRecord, split_records
 from shardmq.shards.log.io import is_disk_full
 from shardmq.shards.log.journal import Journal
@@ -23,9 +22,11 @@ from shardmq.shards.shard import ShardState
 
 from .checkers import check_places
 from .cluster import Cluster, CoordinatorActor, ShardActor, journal_options
+from .group_load import MEMBERS_MAX
 from .history import Fate, History, QueueLog, Stored, Violation
 from .host import POWER_CUT, Host, State
 from .load import Load
+from .records import messages_of
 from .swarm import Plan
 from .world import World
 
@@ -170,7 +171,10 @@ class Oracle:
         figures = actor.core.stats()
         if figures["internal_errors"]:
             self.violate("internal", f"shard {actor.number} answered INTERNAL; see the log")
-        parked_max = 4 * (self.plan.consumers + 2) * len(self.cluster.of_kind("router")) * 8
+        members = 4 * MEMBERS_MAX if self.plan.groups else 0
+        parked_max = (
+            4 * (self.plan.consumers + members + 2) * len(self.cluster.of_kind("router")) * 8
+        )
         if figures["polls_parked"] > parked_max:
             self.violate("bounds", f"{figures['polls_parked']} polls are parked")
 
@@ -203,7 +207,7 @@ class Oracle:
         for record in journal.read(spans):
             for one in split_records(record):
                 if isinstance(one, FetchedRecord):
-                    messages += _stored(one)
+                    messages += messages_of(one)
                 else:
                     self.violate("rot", f"queue {number}: {one}")
         earliest = 0
@@ -245,20 +249,3 @@ def _fold(copy: Any, directory: str, bases: list[int], end: int, projections: An
                 if one.bucket_of(record) >= 0:
                     one.apply(record)
         copy.close(file)
-
-
-def _stored(record: FetchedRecord) -> list[Stored]:
-    view = BatchView(record.batch, record.head)
-    keys = view.ordering_keys() or [None] * record.head.count
-    head = record.head
-    return [
-        Stored(
-            record.base_offset + row,
-            body,
-            message_id(head.producer_id, head.first_sequence + row),
-            head.producer_id,
-            head.first_sequence + row,
-            keys[row],
-        )
-        for row, body in enumerate(view.bodies())
-    ]

@@ -18,6 +18,9 @@ from typing import NamedTuple
 
 from .checkers import check_all, misplaced, renumbered, unread
 from .cluster import Cluster
+from .group_history import GroupHistory
+from .group_judge import GroupJudge
+from .group_load import GroupLoad
 from .history import Fate, History, Violation
 from .host import State
 from .load import Load
@@ -69,7 +72,10 @@ class Run:
         self.cluster = Cluster(self.world, self.plan)
         self.load = Load(self.world, self.plan, self.cluster, self.history)
         self.oracle = Oracle(self.world, self.plan, self.cluster, self.history, self.load)
-        self.nemesis = Nemesis(self.world, self.plan, self.cluster, self.load)
+        self.groups = GroupHistory()
+        self.group_load = GroupLoad(self.world, self.plan, self.cluster, self.load, self.groups)
+        self.group_judge = GroupJudge(self.cluster, self.oracle, self.groups, self.group_load)
+        self.nemesis = Nemesis(self.world, self.plan, self.cluster, self.load, self.group_load)
 
     def outcome(self) -> Outcome:
         """Runs to the end, or to the first violation."""
@@ -84,6 +90,7 @@ class Run:
             "starts": sum(host.starts for host in self.cluster.hosts),
             "faults": self.nemesis.done,
             **self.oracle.counts,
+            **self.group_judge.counts(),
         }
         violations = self.oracle.violations
         tail = [shown(line) for line in world.tail] if violations else []
@@ -95,7 +102,7 @@ class Run:
     # --- phases ------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        for phase in (self._start, self._storm, self._calm, self._verdict):
+        for phase in (self._start, self._storm, self._calm, self._calm_groups, self._verdict):
             phase()
             if self.oracle.violations:
                 return
@@ -107,6 +114,7 @@ class Run:
 
     def _storm(self) -> None:
         self.load.begin()
+        self.group_load.begin()
         self.nemesis.begin()
         self.oracle.begin()
         self._while(lambda: True, self.plan.storm_ms)
@@ -114,6 +122,7 @@ class Run:
     def _calm(self) -> None:
         self.nemesis.end()
         self.load.end()
+        self.group_load.end()
         world, load, hosts = self.world, self.load, self.cluster.hosts
         up = self._while(lambda: any(host.state is not State.SERVING for host in hosts), ANSWERS_MS)
         if not up:
@@ -133,13 +142,17 @@ class Run:
                 text = f"{send.body[:24]!r} in calm weather: {send.fate.value}, {send.fault}"
                 self.oracle.violate("stuck", text)
         until_ms = world.mono_ms + READING_MS
-        while (behind := self._behind()) and world.mono_ms < until_ms:
+        while (behind := self._behind() or self.group_load.behind()) and world.mono_ms < until_ms:
             self._while(lambda: True, READING_STEP_MS)
             if self.oracle.violations:
                 return
         if behind:
             self.oracle.violate("unread", f"after {READING_MS:.0f} ms of calm: {behind[:4]}")
         world.run_until(world.mono_ms + 50.0)
+
+    def _calm_groups(self) -> None:
+        if self.plan.groups:
+            self.group_judge.calm(self.plan)
 
     def _while(self, condition: Callable[[], bool], limit_ms: float) -> bool:
         oracle, world = self.oracle, self.world
@@ -178,6 +191,7 @@ class Run:
         for consumer in load.consumers:
             reached.update(consumer.reached())
         found += unread(self.history, logs, reached)
+        found += self.group_judge.verdict(logs)
         oracle.violations += found
         if self.world.seed % LEFTOVER_EVERY == 0:
             self._bounds()
@@ -195,6 +209,8 @@ class Run:
         """Once every consumer has gone and every deadline has passed, nothing is left over."""
         for consumer in self.load.consumers:
             consumer.kill()
+        for member in self.group_load.members:
+            member.kill()
         self.world.run_until(self.world.mono_ms + LEFTOVER_MS)
         for host in self.cluster.hosts:
             if host.actor is None:

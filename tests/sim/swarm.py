@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 
 from .network import Weather
 
+GROUPS_SHARE = 0.0
+"""Of the seeds; in the others every processor second goes to what lies below."""
+
 
 @dataclass
 class Plan:
@@ -46,6 +49,19 @@ class Plan:
     shrink: bool = False
     recreate: bool = False
     seek_every_ms: float = 0.0
+    # the groups
+    groups: int = 0
+    members: int = 2
+    lease_ms: int = 1_000
+    member_every_ms: float = 0.0
+    """A member comes, goes, is killed, or is stopped."""
+    look_every_ms: float = 0.0
+    """The operator asks for cursors."""
+    slow: float = 0.0
+    """Share of messages that are worked on for long."""
+    retries: bool = False
+    returns: bool = False
+    """After the storm the coordinator is killed once more, and its members return."""
     # the faults
     outer: Weather = field(default_factory=Weather)
     """Between clients and routers."""
@@ -83,6 +99,7 @@ def draw(seed: int) -> Plan:
     _cluster(plan, chance)
     _load(plan, chance)
     _faults(plan, chance)
+    _groups(plan, random.Random(f"groups {seed}"))
     return plan
 
 
@@ -158,3 +175,14 @@ def _faults(plan: Plan, chance: random.Random) -> None:
     plan.full_every_ms = _maybe(chance, 0.25, 300.0, 2_000.0)
     plan.full_ms = chance.choice((50.0, 400.0, 1_000.0))
     plan.wall_every_ms = _maybe(chance, 0.3, 100.0, 1_500.0)
+
+
+def _groups(plan: Plan, chance: random.Random) -> None:
+    plan.groups = chance.choice((1, 1, 2)) if chance.random() < GROUPS_SHARE else 0
+    plan.members = chance.choice((1, 2, 3))
+    plan.lease_ms = chance.choice((1_000, 1_000, 1_800))
+    plan.member_every_ms = _maybe(chance, 0.8, 150.0, 1_500.0)
+    plan.look_every_ms = _maybe(chance, 0.5, 100.0, 800.0)
+    plan.slow = chance.choice((0.0, 0.02, 0.1))
+    plan.returns = chance.random() < 0.3
+    plan.kill_every_ms["member"] = _maybe(chance, 0.4, 250.0, 3_000.0) if plan.groups else 0.0

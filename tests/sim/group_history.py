@@ -1,0 +1,186 @@
+"""Group history: what members of consumer groups were shown, were handed, and were promised.
+
+Owns the records that the group checkers read, and offsets as sets. Must not know how anything
+happened. A set of offsets is one whole number, bit `n` for offset `n`: union, difference and the
+lowest missing offset are one operation each, and nothing of it is shared with the code under test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from shardmq.actors.protocol.tags import TagFilter
+
+Place = tuple[str, int]
+"""(group, queue number)."""
+Range = tuple[int, int]
+
+
+def below(offset: int) -> int:
+    """The set of all offsets below one."""
+    return (1 << offset) - 1
+
+
+def set_of(floor: int, ranges: Iterable[Range]) -> int:
+    """The set of what lies below `floor` or in `ranges`."""
+    found = below(floor)
+    for first, stop in ranges:
+        found |= below(stop) & ~below(first)
+    return found
+
+
+def floor_of(offsets: int) -> int:
+    """The lowest offset that is missing."""
+    return (~offsets & (offsets + 1)).bit_length() - 1
+
+
+def ranges_of(offsets: int) -> list[Range]:
+    """What a set has above its floor, as ranges."""
+    found = []
+    at = floor_of(offsets)
+    rest = offsets >> at
+    while rest:
+        gap = (rest & -rest).bit_length() - 1
+        at, rest = at + gap, rest >> gap
+        length = floor_of(rest)
+        found.append((at, at + length))
+        at, rest = at + length, rest >> length
+    return found
+
+
+@dataclass
+class Group:
+    """What all members of a group agree on."""
+
+    name: str
+    subscriptions: dict[str, str]
+    """Topic -> expression."""
+    start: str = "earliest"
+    strategy: str = "sticky"
+    lease_ms: int = 1_000
+    retries: bool = False
+    max_attempts: int = 3
+    group_id: int = 0
+    filters: dict[str, TagFilter] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.filters = {topic: TagFilter(text) for topic, text in self.subscriptions.items()}
+
+    def selects(self, topic: str, tag: str | None) -> bool:
+        chosen = self.filters.get(topic)
+        return chosen is not None and chosen.selects(tag)
+
+
+class Shown(NamedTuple):
+    """A queue in an answer to EVENTS."""
+
+    group: str
+    queue: int
+    generation: int
+    member: str
+    asked_ms: float
+    answered_ms: float
+
+
+class Accepted(NamedTuple):
+    """A shard answered a FETCH or an ACK for a queue with OK."""
+
+    group: str
+    queue: int
+    generation: int
+    member: str
+    asked_ms: float
+    answered_ms: float
+
+
+class Promise(NamedTuple):
+    """From `answered_ms` on these offsets are done for ever: an ACK was answered with OK."""
+
+    group: str
+    queue: int
+    asked_ms: float
+    answered_ms: float
+    done: int
+
+
+class Seen(NamedTuple):
+    """Where a shard said that a group is (CURSORS)."""
+
+    group: str
+    queue: int
+    generation: int
+    asked_ms: float
+    answered_ms: float
+    done: int
+    earliest: int
+    latest: int
+    lag: int
+    oldest_at_ms: int
+
+
+class Fetched(NamedTuple):
+    """What a FETCH brought of one queue: from `offset` up to `next_offset` only `found`."""
+
+    group: str
+    queue: int
+    offset: int
+    next_offset: int
+    found: int
+
+
+class Delivery(NamedTuple):
+    """One message that a member's program was handed."""
+
+    group: str
+    queue: int
+    generation: int
+    process: str
+    """Which incarnation of which member."""
+    offset: int
+    body: bytes
+    message_id: str
+    tag: str | None
+    since_ms: float
+    """When the member began with this queue: what was done before is not handed out again."""
+    at_ms: float
+    attempt: int = 1
+    origin: tuple[int, int] | None = None
+    """Of a retry: queue and offset where the message came from."""
+
+
+class Nacked(NamedTuple):
+    """A shard answered a NACK with OK."""
+
+    group: str
+    queue: int
+    offset: int
+    origin: tuple[int, int]
+    attempt: int
+    dead: bool
+    asked_wall_ms: int
+    """At the earliest."""
+    due_wall_ms: int
+    """At the earliest."""
+    answered_ms: float
+
+
+@dataclass
+class GroupHistory:
+    """All groups of one run."""
+
+    groups: dict[str, Group] = field(default_factory=dict)
+    shown: list[Shown] = field(default_factory=list)
+    accepted: list[Accepted] = field(default_factory=list)
+    promises: list[Promise] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    fetched: list[Fetched] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    nacked: list[Nacked] = field(default_factory=list)
+    nack_unknown: set[tuple[str, int, int, int]] = field(default_factory=set)
+    """(group, origin queue, origin offset, attempt) of NACKs that may have been carried out."""
+    resets: dict[Place, list[tuple[float, float]]] = field(default_factory=dict)
+    """When the operator asked for a reset, and when that was answered (infinity: never)."""
+    ends_of_shards: list[float] = field(default_factory=list)
+    """When the process of any shard ended."""

@@ -1,0 +1,267 @@
+"""Group wire: reads what the coordinator and the shards say to each other and to members, as it
+passes their mailboxes, and holds it against the rules of grants.
+
+Owns those rules. Must not know how either side keeps its state: it sees letters only, so it holds
+for any implementation of them.
+
+    fencing     a shard accepts no generation after it has acknowledged a higher one
+    vain        a shard refuses a generation only when it was told of a higher one
+    reused      a generation of a queue has one holder, and generations never fall
+    unproved    a member is shown a queue only when the shard has acknowledged the grant
+    robbed      a queue is granted to another only when its holder gave it back, left, was silent
+                for its lease, or lost its connection for longer than the grace
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from shardmq.actors.protocol import group_messages as g
+from shardmq.actors.protocol.codec import decode_header
+from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.frames import FLAG_REPLY, unpack_route
+from shardmq.actors.protocol.messages import Fetch
+from shardmq.actors.protocol.verbs import Verb, row_of
+
+from .cluster import Cluster
+from .host import Host
+from .world import World
+
+GONE_GRACE_MS = 400.0
+SLACK_MS = 2.0
+"""Between what a core sees as now and what its timers are rounded to."""
+SHARD_VERBS = frozenset({int(Verb.GRANT), int(Verb.FETCH), int(Verb.ACK), int(Verb.NACK)})
+COORDINATOR_VERBS = frozenset(
+    {
+        int(Verb.GROUP_JOIN),
+        int(Verb.EVENTS),
+        int(Verb.GROUP_LEAVE),
+        int(Verb.GRANT),
+        int(Verb.SESSIONS_GONE),
+    }
+)
+Place = tuple[int, int]
+"""(group id, queue number)."""
+
+
+class Granted(NamedTuple):
+    """The newest grant of a place that the coordinator sent."""
+
+    generation: int
+    member: str
+    at_ms: float
+
+
+class Life:
+    """What the coordinator can know of a member."""
+
+    def __init__(self) -> None:
+        self.lease_ms = 0.0
+        self.heard_ms = 0.0
+        self.session = b""
+        self.parked: tuple[bytes, int] | None = None
+        self.gone_ms: float | None = None
+        self.free_ms = 0.0
+        """What it was granted until then may go to others."""
+        self.released: set[tuple[int, int]] = set()
+
+    def is_over(self, now_ms: float) -> bool:
+        """True if the coordinator may call it expired."""
+        if self.gone_ms is not None and now_ms - self.gone_ms >= GONE_GRACE_MS - SLACK_MS:
+            return True
+        return self.parked is None and now_ms - self.heard_ms >= self.lease_ms - SLACK_MS
+
+    def heard(self, now_ms: float, session: bytes) -> None:
+        if self.is_over(now_ms):
+            self.free_ms = now_ms
+        self.heard_ms, self.session, self.gone_ms = now_ms, session, None
+
+
+class GroupWire:
+    """The rules of grants, over one run."""
+
+    def __init__(self, world: World, cluster: Cluster, violate: Callable[[str, str], None]) -> None:
+        self.world = world
+        self.grants = self.moves = self.fenced = 0
+        self._violate = violate
+        self._asked: dict[tuple[str, bytes, int], Any] = {}
+        """(host, envelope, request id) -> header of a request that is not answered yet."""
+        self._granted: dict[Place, Granted] = {}
+        self._holders: dict[tuple[int, int, int], str] = {}
+        self._told: dict[Place, int] = {}
+        """The highest generation that ever reached the shard."""
+        self._in_force: dict[Place, int] = {}
+        """The highest generation that the shard has acknowledged."""
+        self._lives: dict[tuple[int, str], Life] = {}
+        for host in (*cluster.of_kind("shard"), *cluster.of_kind("coordinator")):
+            host.on_letters.append(self._came)
+            host.on_effects.append(self._left)
+            host.on_ended.append(self._ended)
+        for host in cluster.of_kind("coordinator"):
+            host.on_started.append(self._coordinator_started)
+
+    def _coordinator_started(self, host: Host) -> None:
+        """Everybody counts as alive for one lease."""
+        for life in self._lives.values():
+            if life.is_over(self.world.mono_ms):
+                life.free_ms = self.world.mono_ms
+            life.heard_ms, life.parked, life.gone_ms = self.world.mono_ms, None, None
+
+    def _ended(self, host: Host, why: str) -> None:
+        for key in [one for one in self._asked if one[0] == host.name]:
+            del self._asked[key]
+
+    # --- letters -----------------------------------------------------------------------------
+
+    def _came(self, host: Host, letters: list[Any]) -> None:
+        is_shard = host.name.startswith("shard")
+        wanted = SHARD_VERBS if is_shard else COORDINATOR_VERBS
+        for link, _, frames in letters:
+            route = unpack_route(frames[1])
+            if route.verb not in wanted or route.flags & FLAG_REPLY or link != "mailbox":
+                continue
+            row = row_of(route.verb)
+            assert row is not None
+            header = decode_header(frames[2], row.request)
+            if is_shard:
+                self._shard_was_asked(header)
+            else:
+                self._coordinator_was_asked(header, frames[0], route.request_id)
+            self._asked[host.name, frames[0], route.request_id] = header
+
+    def _left(self, host: Host, effects: list[Any]) -> None:
+        is_shard = host.name.startswith("shard")
+        wanted = SHARD_VERBS if is_shard else COORDINATOR_VERBS
+        for link, _, frames in effects:
+            route = unpack_route(frames[1])
+            if route.verb not in wanted:
+                continue
+            row = row_of(route.verb)
+            assert row is not None
+            if not route.flags & FLAG_REPLY:
+                if route.verb == Verb.GRANT:
+                    self._grant_leaves(decode_header(frames[2], g.Grant), link)
+                continue
+            asked = self._asked.pop((host.name, frames[0], route.request_id), None)
+            if asked is None:
+                continue
+            reply = decode_header(frames[2], row.reply) if route.tail == Code.OK else None
+            if is_shard:
+                self._shard_answers(host, asked, reply)
+            else:
+                self._coordinator_answers(asked, reply, frames[0], route.request_id, route.tail)
+
+    # --- the shard ---------------------------------------------------------------------------
+
+    def _shard_was_asked(self, header: Any) -> None:
+        if isinstance(header, g.Grant) and not header.dry_run:
+            for one in header.queues:
+                place = header.group_id, one.queue
+                self._told[place] = max(one.generation, self._told.get(place, 0))
+
+    def _shard_answers(self, host: Host, asked: Any, reply: Any) -> None:
+        if reply is None:
+            return
+        if isinstance(asked, g.Grant):
+            if not asked.dry_run:
+                sent = {one.queue: one.generation for one in asked.queues}
+                for one in reply.queues:
+                    if one.code == Code.OK:
+                        place = asked.group_id, one.queue
+                        known = self._in_force.get(place, 0)
+                        self._in_force[place] = max(sent[one.queue], known)
+        elif not isinstance(asked, Fetch) or asked.group_id:
+            used = {one.queue: one.generation for one in asked.queues}
+            for one in reply.queues:
+                self._used(host, asked, (asked.group_id, one.queue), used[one.queue], one.code)
+
+    def _used(self, host: Host, asked: Any, place: Place, generation: int, code: int) -> None:
+        what = f"{type(asked).__name__} of group {place[0]} queue {place[1]}"
+        if code == Code.OK:
+            known = self._in_force.get(place, 0)
+            if generation != known:
+                text = f"{host.name} accepted {what} with generation {generation}"
+                self._violate("fencing", f"{text}, {known} is in force")
+        self.fenced += code == Code.FENCED
+        if code == Code.FENCED and self._told.get(place, 0) <= generation:
+            text = f"{host.name} fenced {what} with generation {generation}"
+            self._violate("vain", f"{text}, it was told of {self._told.get(place, 0)}")
+
+    # --- the coordinator ---------------------------------------------------------------------
+
+    def _coordinator_was_asked(self, header: Any, envelope: bytes, request_id: int) -> None:
+        now_ms = self.world.mono_ms
+        if isinstance(header, g.Events):
+            life = self._lives.get((header.group_id, header.member))
+            if life is not None:
+                life.heard(now_ms, envelope[:16])
+                life.parked = envelope, request_id
+                life.released |= {(one.queue, one.generation) for one in header.released}
+        elif isinstance(header, g.GroupLeave):
+            life = self._lives.get((header.group_id, header.member))
+            if life is not None:
+                life.free_ms = now_ms
+        elif isinstance(header, g.SessionsGone):
+            gone = {bytes.fromhex(one)[:16] for one in header.sessions}
+            for life in self._lives.values():
+                if life.session in gone and life.gone_ms is None:
+                    life.gone_ms = now_ms
+
+    def _coordinator_answers(
+        self, asked: Any, reply: Any, envelope: bytes, request_id: int, code: int
+    ) -> None:
+        now_ms = self.world.mono_ms
+        if isinstance(asked, g.GroupJoin) and reply is not None:
+            life = self._lives.setdefault((reply.group_id, asked.member), Life())
+            life.heard(now_ms, envelope[:16])
+            life.lease_ms = float(reply.lease_ms)
+        elif isinstance(asked, g.Events):
+            life = self._lives.get((asked.group_id, asked.member), Life())
+            if life.parked == (envelope, request_id):
+                life.parked = None
+            if code == Code.UNKNOWN_MEMBER:
+                life.free_ms = now_ms
+            for one in reply.queues if reply is not None else ():
+                self._shown(asked, one)
+
+    def _shown(self, asked: g.Events, one: g.AssignedQueue) -> None:
+        place = asked.group_id, one.queue
+        holder = self._holders.get((*place, one.generation))
+        text = f"{asked.member} was shown queue {one.queue} with generation {one.generation}"
+        if holder != asked.member:
+            self._violate("reused", f"{text}, which is {holder}'s")
+        if self._in_force.get(place, 0) < one.generation:
+            in_force = self._in_force.get(place, 0)
+            self._violate("unproved", f"{text}, its shard has acknowledged {in_force}")
+
+    def _grant_leaves(self, header: g.Grant, link: str) -> None:
+        if header.dry_run:
+            return
+        now_ms = self.world.mono_ms
+        for one in header.queues:
+            self.grants += 1
+            place = header.group_id, one.queue
+            known = self._granted.get(place)
+            text = f"group {place[0]} queue {one.queue} generation {one.generation} to {link}"
+            holder = self._holders.setdefault((*place, one.generation), one.member)
+            if holder != one.member:
+                self._violate("reused", f"{text} for {one.member!r}, it was {holder!r}'s")
+            if known is not None and one.generation < known.generation:
+                self._violate("reused", f"{text}, {known.generation} was sent before")
+            if known is not None and one.generation > known.generation:
+                self.moves += known.member != one.member
+                self._justify(known, one, place, text)
+            if known is None or one.generation > known.generation:
+                self._granted[place] = Granted(one.generation, one.member, now_ms)
+
+    def _justify(self, known: Granted, one: g.GrantQueue, place: Place, text: str) -> None:
+        life = self._lives.get((place[0], known.member))
+        if life is None or known.member == one.member:
+            return
+        now_ms = self.world.mono_ms
+        is_free = (one.queue, known.generation) in life.released or life.free_ms >= known.at_ms
+        if not is_free and not life.is_over(now_ms):
+            silent = f"was heard {now_ms - life.heard_ms:.0f} ms ago of {life.lease_ms:.0f}"
+            parked = ", its EVENTS is parked" if life.parked else ""
+            self._violate("robbed", f"{text} for {one.member!r}: {known.member!r} {silent}{parked}")
