@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from . import aio, errors
     from .admin import Admin
     from .consumer import PullConsumer
+    from .groups import GroupDescription
     from .message import Message
     from .produce.receipts import SendFuture, SendReceipt
     from .producer import Producer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Admin",
+    "GroupDescription",
     "Message",
     "Producer",
     "PullConsumer",
@@ -33,6 +35,7 @@ __all__ = [
 
 _HOME = {
     "Admin": "admin",
+    "GroupDescription": "groups",
     "Message": "message",
     "Producer": "producer",
     "PullConsumer": "consumer",

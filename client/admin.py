@@ -1,4 +1,5 @@
-"""Admin: topics and figures, from a thread. A shell over the flows of `topics.py`."""
+"""Admin: topics, groups and figures, from a thread. A shell over the flows of `topics.py` and
+`groups.py`."""
 
 from __future__ import annotations
 
@@ -8,6 +9,15 @@ from typing import Any, TypeVar
 from shardmq.actors.kernel.randomness import SystemRandomness
 
 from .errors import ClosedError, InvalidArgument, NotSupported
+from .groups import (
+    GroupDescription,
+    ResetQueue,
+    ResetTo,
+    delete_group,
+    describe_group,
+    list_groups,
+    reset_offsets,
+)
 from .link.asking import Flow
 from .link.flows import run_flow
 from .link.sharing import acquire, release
@@ -93,6 +103,38 @@ class Admin:
             TopicNotFound: there is none of that name.
         """
         return self._run(describe_topic(name))
+
+    def groups(self) -> list[str]:
+        """Names of all consumer groups, sorted."""
+        return self._run(list_groups())
+
+    def describe_group(self, name: str) -> GroupDescription:
+        """A group, its members, and where it is in its queues.
+
+        Raises:
+            GroupNotFound: there is none of that name.
+        """
+        return self._run(describe_group(name))
+
+    def reset_offsets(
+        self, group: str, topic: str, *, to: ResetTo, dry_run: bool = False
+    ) -> list[ResetQueue]:
+        """Moves a group in a topic to "earliest", "latest", a time, or to offsets: a mapping from
+        queue_id. Its members follow at once. With `dry_run` only says what would be.
+
+        Raises:
+            GroupNotFound, TopicNotFound: there is none of that name.
+        """
+        return self._run(reset_offsets(group, topic, to, dry_run))
+
+    def delete_group(self, name: str) -> None:
+        """Forgets a group, and where it is.
+
+        Raises:
+            GroupNotFound: there is none of that name.
+            GroupInUse: it has members.
+        """
+        self._run(delete_group(name))
 
     def stats(self, actor: str) -> dict[str, Any]:
         """Figures of `router`, `coordinator` or `shard-N`."""

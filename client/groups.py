@@ -3,21 +3,165 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
 
 from shardmq.actors.protocol import group_messages as g
 from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.names import why_invalid_group
 from shardmq.actors.protocol.verbs import Verb
 
-from .errors import RemoteError, remote_error
+from .consume.positions import StartFrom
+from .errors import InvalidArgument, RemoteError, remote_error
+from .group.options import start_of
 from .link.asking import Flow, Request
+from .times import datetime_of
+from .topics import checked_name
 
-__all__ = ["cursors_of"]
+__all__ = [
+    "GroupDescription", "GroupMember", "GroupQueue", "ResetQueue", "cursors_of", "delete_group",
+    "ResetTo", "describe_group", "list_groups", "reset_offsets",
+]  # fmt: skip
+
+ResetTo = StartFrom | Mapping[int, int]
+"""earliest, latest, a time, or an offset for each of some queues."""
+
+
+class GroupMember(msgspec.Struct, frozen=True, kw_only=True):
+    """One member of a group."""
+
+    name: str
+    queues: int
+    """How many it holds."""
+    silent: float
+    """Seconds since it was last heard of."""
+    lease: float
+    """Seconds of silence after which it loses its queues."""
+
+
+class GroupQueue(msgspec.Struct, frozen=True, kw_only=True):
+    """One queue that a group reads."""
+
+    topic: str
+    queue_id: int
+    shard: int
+    owner: str | None
+    """The member that holds it."""
+    committed: int | None
+    """First offset that is not done; None: the group has never been here."""
+    latest: int
+    """Offset behind the last message."""
+    lag: int
+    """Messages that the subscription selects and that are not done."""
+    oldest_at: datetime | None
+    """When the oldest of them was stored; None if nothing is left to do."""
+
+
+class GroupDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """A group: its members, and where it is in its queues."""
+
+    name: str
+    model: str
+    strategy: str
+    subscriptions: dict[str, str]
+    """Topic -> expression."""
+    members: list[GroupMember]
+    queues: list[GroupQueue]
+
+    @property
+    def lag(self) -> int:
+        """Messages that are not done, over all queues."""
+        return sum(queue.lag for queue in self.queues)
+
+    @property
+    def oldest_at(self) -> datetime | None:
+        """When the oldest message was stored that is not done."""
+        return min(
+            (one.oldest_at for one in self.queues if one.oldest_at is not None), default=None
+        )
+
+
+class ResetQueue(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reset does to one queue."""
+
+    queue_id: int
+    before: int | None
+    """None: the group has never been here."""
+    after: int
+
+
+def list_groups() -> Flow[list[str]]:
+    """Names of all groups, sorted."""
+    names: list[str] = []
+    more = True
+    while more:
+        after = names[-1] if names else ""
+        (reply,) = yield [Request(Verb.GROUP_LIST, g.GroupList(after=after))]
+        names += [row.group for row in reply.groups]
+        more = reply.more and bool(reply.groups)
+    return names
+
+
+def describe_group(name: str) -> Flow[GroupDescription]:
+    """Raises GroupNotFound."""
+    header = g.GroupDescribe(group=checked_group_name(name))
+    (told,) = yield [Request(Verb.GROUP_DESCRIBE, header)]
+    rows = sorted(told.queues, key=lambda row: (row.topic, row.queue_id))
+    places = [(row.queue, row.shard) for row in rows]
+    cursors = (yield from cursors_of(told.group_id, places)) if places else {}
+    return GroupDescription(
+        name=told.group,
+        model=told.model,
+        strategy=told.strategy,
+        subscriptions={one.topic: one.expression for one in told.subscriptions},
+        members=[
+            GroupMember(
+                name=one.member,
+                queues=one.queues,
+                silent=one.silent_ms / 1000,
+                lease=one.lease_ms / 1000,
+            )
+            for one in sorted(told.members, key=lambda one: one.member)
+        ],
+        queues=[_queue(row, cursors[row.queue]) for row in rows],
+    )
+
+
+def delete_group(name: str) -> Flow[None]:
+    """Raises GroupNotFound, GroupInUse."""
+    yield [Request(Verb.GROUP_DELETE, g.GroupDelete(group=checked_group_name(name)))]
+
+
+def reset_offsets(name: str, topic: str, to: ResetTo, dry_run: bool) -> Flow[list[ResetQueue]]:
+    """Raises GroupNotFound, TopicNotFound, InvalidArgument."""
+    header = g.GroupReset(
+        group=checked_group_name(name), topic=checked_name(topic), dry_run=bool(dry_run)
+    )
+    if isinstance(to, Mapping):
+        header.queues = [_reset_queue(queue_id, offset) for queue_id, offset in to.items()]
+        if not header.queues:
+            raise InvalidArgument("no queue is named: give an offset for at least one")
+    else:
+        header.to = start_of(to, "to")
+    (reply,) = yield [Request(Verb.GROUP_RESET, header)]
+    results = sorted(reply.queues, key=lambda result: result.queue_id)
+    for result in results:
+        if result.code != Code.OK:
+            text = result.message or f"queue {result.queue_id} of {topic!r} was not reset"
+            raise remote_error(result.code, text)
+    return [
+        ResetQueue(queue_id=result.queue_id, before=result.before, after=result.after)
+        for result in results
+    ]
 
 
 def cursors_of(
     group_id: int, queues: Iterable[tuple[int, int]]
 ) -> Flow[Mapping[int, g.CursorResult]]:
-    """Where a group is in queues (number, shard), by queue number; one request a shard.
+    """Where a group is in queues (number, shard), by queue number; one request a shard. A result
+    of code GROUP_NOT_FOUND: it has never been there.
 
     Raises:
         RemoteError: a shard does not know one of them.
@@ -39,3 +183,33 @@ def cursors_of(
                 text = result.message or f"shard {shard} does not know queue {number}"
                 raise remote_error(result.code, text)
     return found
+
+
+def checked_group_name(name: Any) -> str:
+    """Raises InvalidArgument, with the rule."""
+    reason = why_invalid_group(name)
+    if reason is not None:
+        raise InvalidArgument(reason, code=Code.INVALID_NAME)
+    return str(name)
+
+
+def _queue(row: g.QueueOwner, cursor: g.CursorResult) -> GroupQueue:
+    is_new = cursor.code != Code.OK
+    return GroupQueue(
+        topic=row.topic,
+        queue_id=row.queue_id,
+        shard=row.shard,
+        owner=row.owner,
+        committed=None if is_new else cursor.floor,
+        latest=cursor.latest,
+        lag=cursor.latest - cursor.earliest if is_new else cursor.lag,
+        oldest_at=datetime_of(cursor.oldest_at_ms) if cursor.oldest_at_ms else None,
+    )
+
+
+def _reset_queue(queue_id: Any, offset: Any) -> g.ResetQueue:
+    for value in (queue_id, offset):
+        if type(value) is not int or value < 0:
+            text = f"offsets are given as {{queue_id: offset}}, unlike {queue_id!r}: {offset!r}"
+            raise InvalidArgument(text)
+    return g.ResetQueue(queue_id=queue_id, offset=offset)

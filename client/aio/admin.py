@@ -7,6 +7,15 @@ from typing import Any, TypeVar
 from shardmq.actors.kernel.randomness import SystemRandomness
 
 from ..errors import ClosedError, InvalidArgument, NotSupported
+from ..groups import (
+    GroupDescription,
+    ResetQueue,
+    ResetTo,
+    delete_group,
+    describe_group,
+    list_groups,
+    reset_offsets,
+)
 from ..link.asking import Flow
 from ..times import Duration, ms_of
 from ..topics import (
@@ -68,6 +77,38 @@ class Admin:
     async def describe_topic(self, name: str) -> TopicDescription:
         """A topic, its queues and their offsets. Raises TopicNotFound."""
         return await self._run(describe_topic(name))
+
+    async def groups(self) -> list[str]:
+        """Names of all consumer groups, sorted."""
+        return await self._run(list_groups())
+
+    async def describe_group(self, name: str) -> GroupDescription:
+        """A group, its members, and where it is in its queues.
+
+        Raises:
+            GroupNotFound: there is none of that name.
+        """
+        return await self._run(describe_group(name))
+
+    async def reset_offsets(
+        self, group: str, topic: str, *, to: ResetTo, dry_run: bool = False
+    ) -> list[ResetQueue]:
+        """Moves a group in a topic to "earliest", "latest", a time, or to offsets: a mapping from
+        queue_id. Its members follow at once. With `dry_run` only says what would be.
+
+        Raises:
+            GroupNotFound, TopicNotFound: there is none of that name.
+        """
+        return await self._run(reset_offsets(group, topic, to, dry_run))
+
+    async def delete_group(self, name: str) -> None:
+        """Forgets a group, and where it is.
+
+        Raises:
+            GroupNotFound: there is none of that name.
+            GroupInUse: it has members.
+        """
+        await self._run(delete_group(name))
 
     async def stats(self, actor: str) -> dict[str, Any]:
         """Figures of `router`, `coordinator` or `shard-N`."""

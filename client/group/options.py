@@ -124,19 +124,19 @@ def checked_expression(topic: str, expression: Any) -> tuple[str, TagFilter]:
     return topic, TagFilter(expression)
 
 
-def start_of(start_from: StartFrom) -> Start:
+def start_of(start_from: StartFrom, name: str = "start_from") -> Start:
     """A start position as the wire says it.
 
     Raises:
         InvalidArgument: it is none of the forms.
     """
-    checked_start(start_from)
+    checked_start(start_from, name)
     at: Literal["earliest", "latest"]
     if isinstance(start_from, str):
         at = "earliest" if start_from == "earliest" else "latest"
         return Start(at=at)
     assert isinstance(start_from, datetime | int | float), "checked above"
-    return Start(at="time", time_ms=max(0, epoch_ms_of(start_from, "start_from")))
+    return Start(at="time", time_ms=max(0, epoch_ms_of(start_from, name)))
 
 
 def _one_of(name: str, value: Any, kind: Any, *, none: bool = False) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from shardmq.actors.protocol import group_messages as g
+from shardmq.actors.protocol.codec import decode_header
 from shardmq.actors.protocol.codes import Code
-from shardmq.actors.protocol.group_messages import CursorsReply
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.client import errors
-from shardmq.client.groups import cursors_of
+from shardmq.client.groups import (
+    cursors_of,
+    delete_group,
+    describe_group,
+    list_groups,
+    reset_offsets,
+)
 from support.clients import Wired, run_flow
 
 
@@ -26,7 +35,86 @@ def test_a_queue_that_a_shard_does_not_know_is_an_error() -> None:
     with pytest.raises(errors.Rejected, match="queue 9"):
         run_flow(wired, cursors_of(7, [(9, 0)]))
     wired.broker.answer = lambda route, *_: (
-        (Code.OK, CursorsReply()) if route.verb == Verb.CURSORS else None
+        (Code.OK, g.CursorsReply()) if route.verb == Verb.CURSORS else None
     )
     with pytest.raises(errors.RemoteError, match="does not tell"):
         run_flow(wired, cursors_of(7, [(9, 0)]))
+
+
+def answering(verb: Verb, *answers: g.Header) -> Any:
+    """Answers of a coordinator, one after the other."""
+    left = list(answers)
+    return lambda route, *_: (Code.OK, left.pop(0)) if route.verb == verb else None
+
+
+def test_groups_are_listed_page_by_page() -> None:
+    wired = Wired()
+    rows = [g.GroupSummary(group=name, group_id=1, model="clustering") for name in "abc"]
+    wired.broker.answer = answering(
+        Verb.GROUP_LIST,
+        g.GroupListReply(groups=rows[:2], more=True),
+        g.GroupListReply(groups=rows[2:]),
+    )
+    assert run_flow(wired, list_groups()) == ["a", "b", "c"]
+    assert decode_header(wired.broker.seen[-1][1], g.GroupList).after == "b"
+
+
+def test_a_description_joins_who_holds_a_queue_with_where_the_group_is() -> None:
+    wired = Wired()
+    route = wired.broker.create("t", 3)
+    wired.broker.give("me", "t", 0, 1)
+    wired.broker.groups.cursors[route.queues[1].number].floor = 5
+    queues = [
+        g.QueueOwner(
+            topic="t", queue_id=row.queue_id, queue=row.number, shard=row.shard,
+            owner="me" if row.queue_id < 2 else None,
+        )
+        for row in route.queues[:2]
+    ]  # fmt: skip
+    told = g.GroupDescription(
+        group="g", group_id=7, model="clustering", strategy="sticky", queues=queues,
+        subscriptions=[g.Subscription(topic="t", expression="a")],
+        members=[g.MemberInfo(member="me", queues=2, lease_ms=10_000, silent_ms=1_500)],
+    )  # fmt: skip
+    wired.broker.answer = answering(Verb.GROUP_DESCRIBE, told)
+    found = run_flow(wired, describe_group("g"))
+    assert (found.name, found.subscriptions, found.lag) == ("g", {"t": "a"}, 0)
+    assert [(one.name, one.silent, one.lease) for one in found.members] == [("me", 1.5, 10.0)]
+    assert [(one.queue_id, one.owner, one.committed) for one in found.queues] == [
+        (0, "me", 0), (1, "me", 5),
+    ]  # fmt: skip
+    assert found.oldest_at is None
+
+
+def test_a_reset_says_where_queues_were_and_where_they_are() -> None:
+    wired = Wired()
+    result = g.ResetResult(queue_id=1, queue=2, before=None, after=9)
+    wired.broker.answer = answering(Verb.GROUP_RESET, g.GroupResetReply(queues=[result]))
+    [moved] = run_flow(wired, reset_offsets("g", "t", {1: 9}, dry_run=True))
+    assert (moved.queue_id, moved.before, moved.after) == (1, None, 9)
+    asked = decode_header(wired.broker.seen[-1][1], g.GroupReset)
+    assert asked.dry_run
+    assert [(one.queue_id, one.offset) for one in asked.queues] == [(1, 9)]
+
+
+def test_a_queue_that_was_not_reset_is_an_error() -> None:
+    wired = Wired()
+    result = g.ResetResult(queue_id=1, queue=2, code=Code.UNAVAILABLE, message="shard is away")
+    wired.broker.answer = answering(Verb.GROUP_RESET, g.GroupResetReply(queues=[result]))
+    with pytest.raises(errors.Unavailable, match="shard is away"):
+        run_flow(wired, reset_offsets("g", "t", "latest", dry_run=False))
+
+
+@pytest.mark.parametrize("to", [{}, {0: -1}, {"0": 1}, "middle"])
+def test_a_reset_to_nowhere_is_refused_here(to: Any) -> None:
+    with pytest.raises(errors.InvalidArgument):
+        run_flow(Wired(), reset_offsets("g", "t", to, dry_run=False))
+
+
+def test_deleting_names_the_group_and_a_bad_name_never_leaves() -> None:
+    wired = Wired()
+    wired.broker.answer = answering(Verb.GROUP_DELETE, g.GroupDeleteReply(group_id=7))
+    run_flow(wired, delete_group("g"))
+    assert decode_header(wired.broker.seen[-1][1], g.GroupDelete).group == "g"
+    with pytest.raises(errors.InvalidArgument):
+        run_flow(wired, delete_group("no group"))
