@@ -62,14 +62,9 @@ class _Part(NamedTuple):
     """Where only batches with one of `tags` are wanted."""
 
 
-class Built(NamedTuple):
-    """What became of a poll."""
-
-    letter: Letter | None
-    """The answer; None if there is nothing to say yet."""
-    payload_bytes: int
-    cost: int
-    """Of it all, in bytes."""
+Built = tuple[Letter | None, int, int]
+"""The answer to a poll, None if there is nothing to say yet; the bytes of its payload; what it all
+cost, in bytes."""
 
 
 class Answers:
@@ -95,7 +90,7 @@ class Answers:
         parts, cost = self._choose(poll, results)
         if poll.group is not None:
             if not parts and not results:
-                return Built(None, 0, cost)
+                return None, 0, cost
             results += self.passed_by(poll, parts, results)
         records = self._read(parts)
         if poll.request.route.flags & FLAG_JSON:
@@ -108,7 +103,7 @@ class Answers:
                 ):
                     results.append(result)
             letter = poll.request.answer(FetchReply(queues=results))
-            return Built(letter, page.bytes, page.bytes + cost)
+            return letter, page.bytes, page.bytes + cost
         payload = []
         for part in parts:
             result = self._whole_part(part, records)
@@ -119,7 +114,7 @@ class Answers:
             results.append(result)
         letter = poll.request.answer(FetchReply(queues=results), payload)
         size = sum(map(len, payload))
-        return Built(letter, size, size + cost)
+        return letter, size, size + cost
 
     def passed_by(
         self, poll: Poll, parts: Sequence[_Part] = (), results: Sequence[FetchResult] = ()

@@ -81,10 +81,9 @@ class Fetching:
             poll = ready.popleft()
             if poll.state == PollState.SETTLED:
                 continue
-            built = self._built(poll)
-            bytes_left -= built.cost
+            letter, payload_bytes, cost = self._built(poll)
+            bytes_left -= cost
             answers_left -= 1
-            letter = built.letter
             if letter is None:
                 letter = self._go_on(poll, mono_ms)
                 if letter is None:
@@ -92,7 +91,7 @@ class Fetching:
             poll.settle()
             out.append(letter)
             self.answered += 1
-            self.bytes += built.payload_bytes
+            self.bytes += payload_bytes
 
     def _built(self, poll: Poll) -> Built:
         try:
@@ -104,7 +103,7 @@ class Fetching:
             self.faults += 1
             _log.exception("a poll could not be answered")
             text = "an unexpected fault; the log has it"
-            return Built(poll.request.refuse(Code.INTERNAL, text), 0, 0)
+            return poll.request.refuse(Code.INTERNAL, text), 0, 0
 
     def _go_on(self, poll: Poll, mono_ms: float) -> Letter | None:
         """Let a poll that found nothing for its group search on, or wait; its answer if it may do
