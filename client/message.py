@@ -14,6 +14,7 @@ import msgspec
 
 from shardmq.actors.protocol.checks import Fault, body_fault, metadata_fault
 from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.limits import BODY_BYTES_MAX
 from shardmq.actors.protocol.names import why_invalid_topic
 
 from .errors import InvalidArgument, MessageTooLarge, NotSupported, UsageError
@@ -24,6 +25,7 @@ __all__ = [
     "Message",
     "check_message",
     "check_metadata",
+    "is_plain",
     "raise_fault",
     "shown",
     "size_of",
@@ -97,6 +99,26 @@ def check_message(message: Any) -> None:
         raise InvalidArgument(reason, code=Code.INVALID_NAME)
     raise_fault(body_fault(body))
     check_metadata(message)
+
+
+def is_plain(message: Any) -> bool:
+    """True if a message has a sound body and nothing else: no more of it needs to be checked but
+    its topic's name."""
+    try:
+        body = message.body
+        return (
+            type(body) is bytes
+            and 0 < len(body) <= BODY_BYTES_MAX
+            and message.tag is None
+            and message.ordering_key is None
+            and not message.keys
+            and not message.properties
+            and message.delay is None
+            and message.deliver_at is None
+            and message.delay_level is None
+        )
+    except AttributeError:
+        return False
 
 
 def check_metadata(message: Any) -> None:

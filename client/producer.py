@@ -92,6 +92,17 @@ class Producer:
             SendUnknown: nobody answered in time; it may be stored.
         """
         timeout_ms = self._timeout_ms(timeout)
+        self._check_open()
+        if queue_id is None:
+            with self._connection.lock:
+                at = now()
+                until_ms = at.mono_ms + timeout_ms
+                parcel = self._core.send_alone(message, at, until_ms)
+                if parcel is not None:
+                    settled = self._connection.drive(
+                        lambda: not parcel.open_parts, until_ms + _SLACK_MS, at
+                    )
+                    return _receipt(parcel, settled)
         future = self._take(message, queue_id, timeout_ms, urgent=True)
         if not self.wait_for(future.done, future.parcel, timeout_ms + _SLACK_MS):
             raise SendUnknown("the message was not settled by its deadline")
@@ -259,6 +270,16 @@ class Producer:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("producer")
+
+
+def _receipt(parcel: Parcel, settled: bool) -> SendReceipt:
+    """Of the one message of a parcel."""
+    if not settled:
+        raise SendUnknown("the message was not settled by its deadline")
+    outcome = parcel.outcome(0)
+    if isinstance(outcome, SendReceipt):
+        return outcome
+    raise outcome
 
 
 def _closed_add(message: Any, queue_id: int | None, owner: Any) -> None:

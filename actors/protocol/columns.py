@@ -65,13 +65,18 @@ class Columns(NamedTuple):
     entries: Sequence[tuple[int, int, int]] | None = None
 
 
+_NO_COLUMNS = (None,) * (len(Columns._fields) - 1)
+
+
 def encode_columns(columns: Columns, count: int) -> bytes:
     """The meta of a batch of `count` messages, at least one."""
     assert count, "a batch has at least one message"
-    assert all(column is None or len(column) == count for column in columns), "a row each"
     lengths: Any = list(map(len, columns.bodies))
     if lengths.count(lengths[0]) == count:
         lengths = lengths[0]
+    if columns[1:] == _NO_COLUMNS:
+        return _encode((lengths,))
+    assert all(column is None or len(column) == count for column in columns), "a row each"
     meta = (
         lengths,
         None if columns.tags is None else _tag_column(columns.tags),

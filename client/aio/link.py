@@ -41,7 +41,8 @@ class Connection:
         self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = inf
-        for fd in self._wire.fds:
+        self._fds = self._wire.fd, self._wire.news_fd
+        for fd in self._fds:
             loop.add_reader(fd, self.turn)
         self.turn()
 
@@ -82,7 +83,7 @@ class Connection:
 
     def close(self) -> None:
         """Stops watching and closes the sockets."""
-        for fd in self._wire.fds:
+        for fd in self._fds:
             self.loop.remove_reader(fd)
         if self._timer is not None:
             self._timer.cancel()

@@ -16,7 +16,7 @@ from shardmq.actors.protocol.codec import HeaderError, decode_header
 from shardmq.actors.protocol.codes import Code, row_of
 from shardmq.actors.protocol.frames import SHARD_COORDINATOR
 from shardmq.actors.protocol.messages import ErrorReply
-from shardmq.actors.protocol.verbs import row_of as verb_row_of
+from shardmq.actors.protocol.verbs import VERB_ROWS
 
 from .timers import Timer
 
@@ -28,6 +28,7 @@ ATTEMPT_GROWTH = 1.5
 BACK_OFF_MS = 10.0
 BACK_OFF_MS_MAX = 1_000.0
 
+_VERBS = frozenset(row.verb for row in VERB_ROWS if row.idempotent)
 _NOT_BY_RESENDING = frozenset(
     {Code.STALE_ROUTE, Code.MOVED, Code.CORRUPT_BATCH, Code.UNKNOWN_SESSION}
 )
@@ -79,9 +80,7 @@ class Call:
         payload: list[bytes] | None = None,
         attempt_ms: float = ATTEMPT_MS,
     ) -> None:
-        row = verb_row_of(verb)
-        assert row is not None, "calls use verbs of the table"
-        assert row.idempotent, "a call may be sent twice"
+        assert verb in _VERBS, "a call is of a verb of the table that may be sent twice"
         self.verb = verb
         self.shard = shard
         self.header = header

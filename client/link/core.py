@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from shardmq.actors.kernel.ports import Now, Randomness
@@ -40,6 +41,7 @@ from .timers import Timers
 __all__ = ["ClientCore", "Event", "State"]
 
 HELLO_TIMEOUT_MS = 1_000.0
+_OK = int(Code.OK)
 
 
 class State(Enum):
@@ -91,7 +93,8 @@ class ClientCore:
         """Replies that could not be read, counted and dropped."""
         self.randomness = randomness
         self._hello = Hello(client=client, version=version, language="python")
-        self._calls: dict[int, Call] = {}
+        self.calls: dict[int, Call] = {}
+        """In flight or waiting for a session, by request id."""
         self._unsent: deque[Call] = deque()
         self._last_id = randomness.u64() >> 2
         self._hello_id = 0
@@ -106,8 +109,10 @@ class ClientCore:
         """Sends `call` as soon as the session allows; its `done(reply, now)` is called once."""
         self._last_id += 1
         call.request_id = self._last_id
-        self._calls[call.request_id] = call
-        call.bytes = len(call.header) + sum(map(len, call.payload))
+        self.calls[call.request_id] = call
+        payload = call.payload
+        body_bytes = len(payload[0]) if len(payload) == 1 else sum(map(len, payload))
+        call.bytes = len(call.header) + body_bytes
         self.in_flight_bytes += call.bytes
         refusal = self._refusal
         if refusal is not None:
@@ -121,14 +126,14 @@ class ClientCore:
 
     def replace(self, call: Call, header: bytes, now: Now) -> None:
         """Changes what a parked call asks for: the broker drops the older one of the same id."""
-        assert call.request_id in self._calls, "only a call in flight can be replaced"
+        assert call.request_id in self.calls, "only a call in flight can be replaced"
         call.header = header
         if call.sent and self.state is State.READY:
             self._send(call, now)
 
     def forget(self, call: Call) -> None:
         """Drops a call: its answer will be ignored."""
-        if self._calls.pop(call.request_id, None) is not None:
+        if self.calls.pop(call.request_id, None) is not None:
             self._release(call)
 
     @property
@@ -138,6 +143,11 @@ class ClientCore:
         return bound - self.in_flight_bytes
 
     # ------------------------------------------------------------------------ what drivers do
+
+    @property
+    def expects(self) -> bool:
+        """True while an answer may come, or frames wait to leave."""
+        return bool(self.calls or self.outbox or self._hello_id)
 
     @property
     def wake_at_ms(self) -> float | None:
@@ -167,19 +177,19 @@ class ClientCore:
     def receive(self, frames: list[bytes], now: Now) -> None:
         """One reply. What is malformed, late or unasked for is dropped."""
         try:
-            route = unpack_route(frames[0])
+            verb, flags, _, request_id, code = unpack_route(frames[0])
             header = frames[1]
         except (FrameError, IndexError):
             self.malformed += 1
             return
-        if not route.flags & FLAG_REPLY:
+        if not flags & FLAG_REPLY:
             self.malformed += 1
-        elif route.request_id == self._hello_id and self._hello_id:
-            self._greeted(Reply(route.tail, header, [], unknown=False, sent=True), now)
+        elif request_id == self._hello_id and self._hello_id:
+            self._greeted(Reply(code, header, [], unknown=False, sent=True), now)
         else:
-            call = self._calls.get(route.request_id)
-            if call is not None and call.verb == route.verb:
-                self._answered(call, route.tail, header, frames[2:], now)
+            call = self.calls.get(request_id)
+            if call is not None and call.verb == verb:
+                self._answered(call, code, header, frames[2:], now)
 
     # ------------------------------------------------------------------------------- session
 
@@ -195,7 +205,8 @@ class ClientCore:
         self._hello_id = hello_id = self._last_id
         self._hello_attempts += 1
         route = pack_request(Verb.HELLO, hello_id, int(HELLO_TIMEOUT_MS), shard=SHARD_ROUTER)
-        self._post([route, encode_header(self._hello)], now)
+        self._last_sent_ms = now.mono_ms
+        self.outbox.append([route, encode_header(self._hello)])
 
         def again(now: Now) -> None:
             if self._hello_id == hello_id and self.state is State.GREETING:
@@ -215,14 +226,14 @@ class ClientCore:
                 self._beat(now)
                 waiting, self._unsent = self._unsent, deque()
                 for call in waiting:
-                    if call.request_id in self._calls:
+                    if call.request_id in self.calls:
                         self._send(call, now)
         elif may_resend(reply.code):
             wait_ms = self._back_off_ms(self._hello_attempts, reply)
             self.timers.at(now.mono_ms + wait_ms, self._greet_again)
         elif self._move(Event.REFUSED):
             self._refusal = reply
-            for call in list(self._calls.values()):
+            for call in list(self.calls.values()):
                 self._finish(call, reply._replace(unknown=call.unknown), now)
             self._unsent.clear()
 
@@ -263,19 +274,17 @@ class ClientCore:
             return
         call.attempts += 1
         call.sent = True
-        budget_ms = min(int(left_ms) + 1, DEADLINE_MS_MAX)
+        budget_ms = int(left_ms) + 1 if left_ms < DEADLINE_MS_MAX else DEADLINE_MS_MAX
         route = pack_request(call.verb, call.request_id, budget_ms, shard=call.shard)
-        self._post([route, call.header, *call.payload], now)
-        self._arm(call, min(now.mono_ms + call.attempt_timeout_ms(), call.deadline_ms))
-
-    def _post(self, frames: list[bytes], now: Now) -> None:
         self._last_sent_ms = now.mono_ms
-        self.outbox.append(frames)
+        self.outbox.append([route, call.header, *call.payload])
+        again_ms = now.mono_ms + call.attempt_timeout_ms()
+        self._arm(call, again_ms if again_ms < call.deadline_ms else call.deadline_ms)
 
     def _arm(self, call: Call, due_ms: float) -> None:
         if call.timer is not None:
             call.timer.cancel()
-        call.timer = self.timers.at(due_ms, lambda now: self._due(call, now))
+        call.timer = self.timers.at(due_ms, partial(self._due, call))
 
     def _due(self, call: Call, now: Now) -> None:
         call.timer = None
@@ -296,7 +305,7 @@ class ClientCore:
         self, call: Call, code: int, header: bytes, payload: list[bytes], now: Now
     ) -> None:
         reply = Reply(code, header, payload, call.unknown, sent=True)
-        if code == Code.OK:
+        if code == _OK:
             self._finish(call, reply, now)
         elif code == Code.UNKNOWN_SESSION:
             self._wait_for_session(call, now)
@@ -322,15 +331,15 @@ class ClientCore:
 
     def _give_up_sent(self) -> None:
         """After a lost connection everything waits for the next session, oldest first."""
-        for call in self._calls.values():
+        for call in self.calls.values():
             if call.sent:
                 call.sent = False
                 call.unknown = True
             self._arm(call, call.deadline_ms)
-        self._unsent = deque(self._calls.values())
+        self._unsent = deque(self.calls.values())
 
     def _finish(self, call: Call, reply: Reply, now: Now) -> None:
-        if self._calls.pop(call.request_id, None) is not None:
+        if self.calls.pop(call.request_id, None) is not None:
             self._release(call)
             call.done(reply, now)
 
@@ -349,7 +358,7 @@ class ClientCore:
         """For people who look for a fault."""
         return {
             "state": self.state.name,
-            "calls": len(self._calls),
+            "calls": len(self.calls),
             "in_flight_bytes": self.in_flight_bytes,
             "malformed": self.malformed,
         }

@@ -4,11 +4,13 @@ Owns the lock, the wire and one daemon thread. One lock guards the core and ever
 it; under the interpreter's own lock a finer one would buy nothing, and a thread that holds this one
 while it is descheduled is run next, because everybody who needs the core blocks on it.
 
-Who waits, drives: a thread that waits for an answer becomes the leader. It takes the sockets out of
-the I/O thread's epoll set and polls them itself, so a lone `send` costs no thread hop. Others that
-wait meanwhile are woken one by one as soon as what they wait for is there. When the leader leaves,
-the sockets go back to the I/O thread, which looks after timers, heartbeats and whatever arrives
-while nobody waits.
+Who waits, drives: a thread that waits for an answer becomes the leader. It takes the socket out of
+the I/O thread's epoll set and polls it itself, so a lone `send` costs no thread hop. Others that
+wait meanwhile are woken one by one as soon as what they wait for is there. When the leader leaves
+while calls are in flight, the socket goes back to the I/O thread, which looks after timers,
+heartbeats, news of the transport and whatever arrives while nobody waits. With no call in flight
+nothing will arrive, so the socket is left aside until something is sent: a thread that sends and
+waits again and again pays for no change of the set.
 
 The user's callbacks run in the I/O thread, without the lock, so that they may use the client, even
 close it. One that raises is logged and ends nothing else; a close runs those that are due first.
@@ -71,12 +73,15 @@ class Connection:
         self._poll = select.poll()
         self._thread_wake = _wake_fd()
         self._leader_wake = _wake_fd()
-        for fd in self._wire.fds:
+        for fd in (self._wire.fd, self._wire.news_fd):
             self._epoll.register(fd, select.EPOLLIN)
             self._poll.register(fd, select.POLLIN)
         self._epoll.register(self._thread_wake, select.EPOLLIN)
         self._poll.register(self._leader_wake, select.POLLIN)
-        self._leader: _Waiter | None = None
+        self._watched = True
+        """The socket is in the I/O thread's set."""
+        self._leader: Callable[[], bool] | None = None
+        """What the leader waits for."""
         self._leader_until_ms = inf
         self._waiters: list[_Waiter] = []
         self._thread_until_ms = inf
@@ -85,6 +90,7 @@ class Connection:
         self._inside = 0
         """Threads in `wait`."""
         self._all_left = threading.Event()
+        turn(core, self._wire, now())  # only what was once found empty tells that it is not
         self._thread = threading.Thread(target=self._run, name="shardmq-client", daemon=True)
         self._thread.start()
 
@@ -94,8 +100,10 @@ class Connection:
         """Does everything that is ready. Call it with the lock held, after changing the core."""
         if self._stopping:
             return
-        turn(self.core, self._wire, now())
+        turn(self.core, self._wire, now(), news=False)
         self._wake_others()
+        if self._leader is None:
+            self._hand_over()
 
     def arm(self) -> None:
         """Makes sure that a new timer is seen. Call it with the lock held."""
@@ -119,24 +127,32 @@ class Connection:
     def wait(self, done: Callable[[], bool], timeout_ms: float | None = None) -> bool:
         """Blocks until `done()` (called with the lock held, cheap); False after `timeout_ms`, or
         when somebody closes the connection."""
-        until_ms = inf if timeout_ms is None else now().mono_ms + timeout_ms
         with self.lock:
-            self._inside += 1
-            try:
-                self.turn()
-                while not done():
-                    left_ms = until_ms - now().mono_ms
-                    if left_ms <= 0 or self._stopping:
-                        return False
-                    if self._leader is None:
-                        self._lead(done, until_ms)
-                    else:
-                        self._follow(done, left_ms)
-            finally:
-                self._inside -= 1
-                if self._stopping and not self._inside:
+            at = now()
+            return self.drive(done, inf if timeout_ms is None else at.mono_ms + timeout_ms, at)
+
+    def drive(self, done: Callable[[], bool], until_ms: float, at: Now) -> bool:
+        """As `wait`, with the lock held, which it gives away while it sleeps."""
+        self._inside += 1
+        try:
+            if not self._stopping:
+                turn(self.core, self._wire, at, news=False)
+                self._wake_others()
+            while not done():
+                if at.mono_ms >= until_ms or self._stopping:
+                    return False
+                if self._leader is None:
+                    at = self._lead(done, until_ms, at)
+                else:
+                    at = self._follow(done, until_ms, at)
+            return True
+        finally:
+            self._inside -= 1
+            if self._stopping:
+                if not self._inside:
                     self._all_left.set()
-        return True
+            elif self._leader is None:
+                self._hand_over()
 
     def run(self, change: Callable[[Now], None]) -> None:
         """Changes the core and does what follows from it."""
@@ -154,43 +170,55 @@ class Connection:
                 self._waiters.remove(waiter)
                 waiter.wake()
         leader = self._leader
-        if leader is not None and leader.done():
-            leader.wake()
+        if leader is not None and leader():
+            os.eventfd_write(self._leader_wake, 1)
 
-    def _lead(self, done: Callable[[], bool], until_ms: float) -> None:
-        """Polls the sockets in the caller's thread until `done()` or `until_ms`."""
-        wake = self._leader_wake
-        self._leader = _Waiter(done, lambda: os.eventfd_write(wake, 1))
-        self._offer_sockets(0)
+    def _lead(self, done: Callable[[], bool], until_ms: float, at: Now) -> Now:
+        """Polls the socket in the caller's thread until `done()` or `until_ms`."""
+        self._leader = done
+        core, wire = self.core, self._wire
+        if self._watched:
+            self._watched = False
+            self._epoll.modify(wire.fd, 0)
         try:
             while True:
-                at = now()
-                wake_at_ms = self.core.wake_at_ms
-                self._leader_until_ms = min(until_ms, inf if wake_at_ms is None else wake_at_ms)
-                if at.mono_ms < self._leader_until_ms:
-                    self._poll_unlocked(self._leader_until_ms - at.mono_ms)
-                at = now()
-                turn(self.core, self._wire, at)
-                if done() or at.mono_ms >= until_ms or self._stopping:
-                    return
+                news = False
+                wake_at_ms = core.wake_at_ms
+                if wake_at_ms is None or wake_at_ms > until_ms:
+                    wake_at_ms = until_ms
+                self._leader_until_ms = wake_at_ms
+                if at.mono_ms < wake_at_ms:
+                    news = self._poll_unlocked(wake_at_ms - at.mono_ms)
+                    at = now()
+                if self._stopping:
+                    return at
+                turn(core, wire, at, news=news, enough=done)
+                if done() or at.mono_ms >= until_ms:
+                    return at
                 if self._waiters:
                     self._wake_others()
         finally:
             self._leader = None
-            self._offer_sockets(select.EPOLLIN)
-            self._wake_others()
+            if self._waiters:
+                self._wake_others()
             self.arm()
 
-    def _poll_unlocked(self, wait_ms: float) -> None:
+    def _poll_unlocked(self, wait_ms: float) -> bool:
+        """Sleeps; True if the transport has news."""
         self.lock.release()
         try:
             ready = self._poll.poll(None if wait_ms == inf else ceil(wait_ms))
         finally:
             self.lock.acquire()
-        if any(fd == self._leader_wake for fd, _ in ready):
-            os.eventfd_read(self._leader_wake)
+        news = False
+        for fd, _ in ready:
+            if fd == self._leader_wake:
+                os.eventfd_read(fd)
+            elif fd != self._wire.fd:
+                news = True
+        return news
 
-    def _follow(self, done: Callable[[], bool], left_ms: float) -> None:
+    def _follow(self, done: Callable[[], bool], until_ms: float, at: Now) -> Now:
         """Sleeps until the leader or the I/O thread has what is waited for."""
         latch = threading.Lock()
         latch.acquire()
@@ -198,15 +226,18 @@ class Connection:
         self._waiters.append(waiter)
         self.lock.release()
         try:
-            latch.acquire(timeout=min(left_ms / 1000, threading.TIMEOUT_MAX))
+            latch.acquire(timeout=min((until_ms - at.mono_ms) / 1000, threading.TIMEOUT_MAX))
         finally:
             self.lock.acquire()
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
+        return now()
 
-    def _offer_sockets(self, events: int) -> None:
-        for fd in self._wire.fds:
-            self._epoll.modify(fd, events)
+    def _hand_over(self) -> None:
+        """Has the I/O thread watch the socket, if anything can arrive while nobody waits."""
+        if not self._watched and self.core.expects:
+            self._watched = True
+            self._epoll.modify(self._wire.fd, select.EPOLLIN)
 
     # ----------------------------------------------------------------------- the I/O thread
 
@@ -215,11 +246,15 @@ class Connection:
         while True:
             ready = self._epoll.poll(wait_s)
             with self.lock:
-                if any(fd == self._thread_wake for fd, _ in ready):
-                    os.eventfd_read(self._thread_wake)
+                news = False
+                for fd, _ in ready:
+                    if fd == self._thread_wake:
+                        os.eventfd_read(fd)
+                    elif fd == self._wire.news_fd:
+                        news = True
                 if not self._stopping:
-                    if self._leader is None:
-                        self.turn()
+                    if self._leader is None or news:
+                        self._turn_as_thread(news)
                     wait_s = self._until_next()
                 later, self._later = self._later, deque()
             for call in later:
@@ -228,6 +263,14 @@ class Connection:
                 while self._later:
                     run_callback(self._later.popleft())
                 return
+
+    def _turn_as_thread(self, news: bool) -> None:
+        turn(self.core, self._wire, now(), news=news)
+        self._wake_others()
+        if self._leader is None:
+            self._hand_over()
+        else:
+            self.arm()
 
     def _until_next(self) -> float | None:
         """Seconds until the next timer; a leader looks after them itself."""

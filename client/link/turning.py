@@ -6,6 +6,7 @@ are edge-triggered: nobody may wait on them before a turn came to its end.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from shardmq.actors.kernel.ports import Now
@@ -25,12 +26,27 @@ class Socket(Protocol):
     def send(self, frames: list[bytes]) -> bool: ...
 
 
-def turn(core: ClientCore, wire: Socket, now: Now) -> None:
-    """Runs the core until neither it nor the wire has anything left to do."""
+def turn(
+    core: ClientCore,
+    wire: Socket,
+    now: Now,
+    *,
+    news: bool = True,
+    enough: Callable[[], bool] | None = None,
+) -> None:
+    """Runs the core until neither it nor the wire has anything left to do.
+
+    Args:
+        news: False where it is known that the transport has none: asking it costs as much as a
+            frame.
+        enough: with nothing left to send and no call in flight a turn may end as soon as this
+            says so, without asking the wire whether it is empty: nobody will answer.
+    """
     outbox = core.outbox
-    # Once: news that come later wake whoever waits, again.
-    for up in wire.news():
-        (core.connected if up else core.disconnected)(now)
+    if news:
+        # Once: news that come later wake whoever waits, again.
+        for up in wire.news():
+            (core.connected if up else core.disconnected)(now)
     while True:
         core.tick(now)
         while outbox and wire.send(outbox[0]):
@@ -40,4 +56,6 @@ def turn(core: ClientCore, wire: Socket, now: Now) -> None:
             return
         while frames is not None:
             core.receive(frames, now)
+            if enough is not None and enough() and not core.expects:
+                return
             frames = wire.receive()

@@ -22,7 +22,7 @@ from shardmq.actors.protocol.columns import Columns
 
 from ..errors import InvalidArgument
 from ..link.core import ClientCore
-from ..message import MESSAGE_BYTES, check_message, size_of
+from ..message import MESSAGE_BYTES, check_message, is_plain, size_of
 from ..routes import Routes, TopicMap
 from .columns import columns_of
 from .dealing import SHARE_MESSAGES, Dealer
@@ -145,6 +145,35 @@ class ProducerCore:
         self._routing.renew_if_old(topic, now)
         return parcel
 
+    def send_alone(self, message: Any, now: Now, deadline_ms: float) -> Parcel | None:
+        """The short cut of a lone keyless message: sealed and on its way at once, if nothing of its
+        topic is gathering and its route is known. None: take the long way.
+
+        Raises:
+            InvalidArgument, MessageTooLarge, NotSupported: as `check_message`.
+        """
+        plain = is_plain(message)
+        if not plain:
+            check_message(message)
+        topic = message.topic
+        map_ = self._routing.known(topic)
+        if map_ is None or topic in self._open or not self._sealable(topic):
+            return None
+        size = len(message.body) + MESSAGE_BYTES if plain else size_of(message)
+        if not map_.writable or message.ordering_key is not None or not self.has_room(size):
+            return None
+        parcel = Parcel(topic, self._dealer.producer_id)
+        parcel.bytes = size
+        columns = Columns([message.body]) if plain else columns_of([message])
+        part = self._dealer.deal_alone(parcel, columns, map_, now.wall_ms)
+        part.deadline_ms = deadline_ms
+        self.held_bytes += size
+        if not self._lanes.send_alone(part, now):
+            self._lanes.put(part)
+            self._lanes.pump(now)
+        self._routing.renew_if_old(topic, now)
+        return parcel
+
     def limit(self, parcel: Parcel, deadline_ms: float) -> None:
         """Gives an open parcel another deadline; messages that share it keep the earlier one."""
         opened = self._open.get(parcel.topic)
@@ -175,6 +204,8 @@ class ProducerCore:
 
     def used_bytes(self) -> int:
         """Of the buffer: gathered, waiting and in flight."""
+        if not self._open:
+            return self.held_bytes
         gathered = sum(opened.used_max - opened.room for opened in self._open.values())
         return self.held_bytes + gathered
 

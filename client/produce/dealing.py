@@ -76,6 +76,17 @@ class Dealer:
         parcel.open_parts = sum(not part.settled for part in parts)
         return parts
 
+    def deal_alone(self, parcel: Parcel, columns: Columns, topic: TopicMap, born_ms: int) -> Part:
+        """Seals a parcel of one keyless message, as `deal` would, for a topic that has a queue that
+        can be written."""
+        turn = self._turn.get(parcel.topic, self.producer_id) % len(topic.writable)
+        self._turn[parcel.topic] = turn + 1
+        part = Part(parcel, topic.writable[turn], 1)
+        self.encode(part, columns, (born_ms, born_ms))
+        parcel.count = parcel.open_parts = 1
+        parcel.parts = [part]
+        return part
+
     def _dealt_in_turn(
         self,
         parcel: Parcel,

@@ -41,11 +41,13 @@ REQUEST_BYTES = 2 * 1024 * 1024
 NO_CREDIT_MS = 5.0
 SWEEP_MS = 250.0
 """How late a waiting batch may learn that its deadline passed."""
+_OK = int(Code.OK)
+_PRODUCE = int(Verb.PRODUCE)
 _ROUTE_IS_OLD = (Code.STALE_ROUTE, Code.MOVED)
 
 
 class _Lane:
-    __slots__ = ("held", "in_flight", "number", "shard", "topic", "waiting")
+    __slots__ = ("header", "held", "in_flight", "number", "shard", "topic", "waiting")
 
     def __init__(self, part: Part) -> None:
         self.number: int = part.queue.number
@@ -55,6 +57,8 @@ class _Lane:
         self.in_flight: Part | None = None
         self.held = False
         """Waits before its next attempt."""
+        self.header = b""
+        """Of a PRODUCE that has one batch for this queue, chosen without a key."""
 
 
 class Lanes:
@@ -89,6 +93,38 @@ class Lanes:
         lane.waiting.append(part)
         self._count_waiting(lane, 1)
         self._mark(lane)
+
+    def send_alone(self, part: Part, now: Now) -> bool:
+        """Sends a part at once, by itself, if nothing else of its queue waits or is in flight.
+
+        The short cut of a lone message: what `put` and `pump` would do, without looking at all
+        the other lanes.
+        """
+        number, topic = part.queue.number, part.parcel.topic
+        lane = self._lanes.get(number)
+        if lane is None:
+            lane = self._lanes[number] = _Lane(part)
+        elif lane.in_flight is not None or lane.waiting or lane.held:
+            return False
+        if topic in self.frozen or len(part.batch) > self._core.credit_bytes:
+            return False
+        header = lane.header
+        if not header or part.version:
+            header = self._header([part])
+            if not part.version:
+                lane.header = header
+        lane.in_flight = part
+        self._in_flight[topic] = self._in_flight.get(topic, 0) + 1
+        call = Call(
+            _PRODUCE,
+            header,
+            partial(self._answered_alone, lane, part),
+            deadline_ms=part.deadline_ms,
+            shard=lane.shard,
+            payload=[part.batch],
+        )
+        self._core.submit(call, now)
+        return True
 
     def waiting(self, topic: str) -> int:
         """Parts of a topic that have not left yet."""
@@ -159,15 +195,9 @@ class Lanes:
         self._hungry = any(lane.topic not in self.frozen for lane in ready.values())
 
     def _send(self, shard: int, parts: list[Part], now: Now) -> None:
-        header = encode_header(
-            Produce(
-                ack=self._ack,
-                queues=[ProduceQueue(queue=p.queue.number, version=p.version) for p in parts],
-            )
-        )
         call = Call(
-            Verb.PRODUCE,
-            header,
+            _PRODUCE,
+            self._header(parts),
             partial(self._answered, parts),
             deadline_ms=min(part.deadline_ms for part in parts),
             shard=shard,
@@ -175,18 +205,45 @@ class Lanes:
         )
         self._core.submit(call, now)
 
+    def _header(self, parts: list[Part]) -> bytes:
+        queues = [ProduceQueue(queue=part.queue.number, version=part.version) for part in parts]
+        return encode_header(Produce(ack=self._ack, queues=queues))
+
     # ------------------------------------------------------------------------------- answers
+
+    def _answered_alone(self, lane: _Lane, part: Part, reply: Reply, now: Now) -> None:
+        """The answer to `send_alone`: here if it is a receipt, else as any other."""
+        if reply.code != _OK:
+            self._answered([part], reply, now)
+            return
+        (result,) = _results([part], reply)
+        if result.code != _OK:
+            self._answered([part], reply, now)
+            return
+        lane.in_flight = None
+        self._count_answered(lane.topic)
+        part.base_offset = result.base_offset
+        part.stored_at_ms = result.stored_at_ms
+        part.duplicate = result.duplicate
+        self._settle(part, now)
+        if lane.waiting:
+            self._mark(lane)
+        if self._waiting:
+            self.pump(now)
+
+    def _count_answered(self, topic: str) -> None:
+        left = self._in_flight[topic] - 1
+        if left:
+            self._in_flight[topic] = left
+        else:
+            del self._in_flight[topic]
 
     def _answered(self, parts: list[Part], reply: Reply, now: Now) -> None:
         for part, result in zip(parts, _results(parts, reply), strict=True):
             lane = self._lanes[part.queue.number]
             lane.in_flight = None
-            left = self._in_flight[lane.topic] - 1
-            if left:
-                self._in_flight[lane.topic] = left
-            else:
-                del self._in_flight[lane.topic]
-            if result.code == Code.OK:
+            self._count_answered(lane.topic)
+            if result.code == _OK:
                 part.base_offset = result.base_offset
                 part.stored_at_ms = result.stored_at_ms
                 part.duplicate = result.duplicate
@@ -288,7 +345,7 @@ class Lanes:
 
 def _results(parts: list[Part], reply: Reply) -> list[ProduceResult]:
     """One result for each part, whatever came."""
-    if reply.code == Code.OK:
+    if reply.code == _OK:
         try:
             results = decode_header(reply.header, ProduceReply).queues
         except HeaderError as fault:

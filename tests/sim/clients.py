@@ -151,13 +151,13 @@ class SimProducer:
         chance = self.world.chance
         topic = chance.choice(topics)
         for _ in range(count):
-            self._give(topic)
+            self._give(topic, alone=count == 1)
         now = self.world.now()
         if chance.random() < 0.4:
             self.core.urge(topic, now)
         self.client.turn_soon()
 
-    def _give(self, topic: str) -> None:
+    def _give(self, topic: str, *, alone: bool = False) -> None:
         plan, chance = self.plan, self.world.chance
         key = queue_id = None
         if chance.random() < plan.keyed:
@@ -170,7 +170,7 @@ class SimProducer:
         tag = TAGS[number // TAG_RUN % len(TAGS)]
         message = Message(topic, body, ordering_key=key, tag=tag)
         try:
-            future = self.core.add_checked(message, queue_id, self, self.world.now())
+            future = self._taken(message, queue_id, alone=alone)
         except InvalidArgument:
             self.refused += 1
             return
@@ -183,6 +183,16 @@ class SimProducer:
         )  # fmt: skip
         self.history.give(send)
         self._open.append((send, future))
+
+    def _taken(self, message: Message, queue_id: int | None, *, alone: bool) -> SendFuture | None:
+        """As `Producer.send` for a message that comes alone, else as `send_async`."""
+        now = self.world.now()
+        if alone and queue_id is None:
+            until_ms = now.mono_ms + self.core.options.timeout_ms
+            parcel = self.core.send_alone(message, now, until_ms)
+            if parcel is not None:
+                return SendFuture(parcel, 0, self)
+        return self.core.add_checked(message, queue_id, self, now)
 
     def settle(self) -> None:
         """Writes down what became of the sends."""

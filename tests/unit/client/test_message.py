@@ -8,7 +8,7 @@ import pytest
 
 from shardmq.actors.protocol.limits import BODY_BYTES_MAX, PROPERTIES_BYTES_MAX
 from shardmq.client import Message, errors
-from shardmq.client.message import check_message, size_of
+from shardmq.client.message import check_message, is_plain, size_of
 
 
 def test_the_largest_message_passes() -> None:
@@ -74,3 +74,18 @@ def test_sizes_are_never_below_what_is_encoded() -> None:
     message = Message("t", b"x", tag="é" * 10, keys=["ü"], properties={"ä": "ö"}, ordering_key="k")
     texts = "é" * 10 + "ü" + "ä" + "ö" + "k"
     assert size_of(message) >= 1 + len(texts.encode())
+
+
+def test_a_plain_message_has_a_sound_body_and_nothing_else() -> None:
+    assert is_plain(Message("t", b"x"))
+    for other in (
+        Message("t", b""),
+        Message("t", b"x" * (BODY_BYTES_MAX + 1)),
+        Message("t", b"x", tag="a"),
+        Message("t", b"x", keys=["k"]),
+        Message("t", b"x", properties={"a": "b"}),
+        Message("t", b"x", ordering_key="k"),
+        Message("t", b"x", delay=1),
+        "no message",
+    ):
+        assert not is_plain(other)

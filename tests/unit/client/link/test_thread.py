@@ -13,6 +13,7 @@ from shardmq.actors.protocol import messages as m
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.client import errors
 from shardmq.client.link.asking import Asked, Request
+from shardmq.client.link.core import State
 from shardmq.client.link.sharing import new_core
 from shardmq.client.link.thread import Connection
 from shardmq.client.link.wire import now
@@ -160,3 +161,24 @@ def test_after_a_fork_every_use_is_an_error(connection: Connection) -> None:
     with pytest.raises(errors.ForkedError, match="parent"):
         connection.wait(lambda: True)
     connection.lock = lock
+
+
+def test_the_socket_is_watched_while_an_answer_may_come_and_nobody_waits(
+    connection: Connection,
+) -> None:
+    first = ask(connection)
+    assert connection.wait(lambda: first.settled, 10_000)
+    second = ask(connection)
+    connection.run(lambda now: None)
+    assert connection._watched or second.settled
+    third = ask(connection)
+    assert connection.wait(lambda: second.settled and third.settled, 10_000)
+
+
+def test_news_of_the_transport_are_heard_while_nobody_waits() -> None:
+    with serve(FakeBroker()) as url:
+        connection = Connection(url, new_core("test"))
+        asked = ask(connection)
+        assert connection.wait(lambda: asked.settled, 10_000)
+    assert connection.wait(lambda: connection.core.state is State.DOWN, 10_000)
+    connection.close()

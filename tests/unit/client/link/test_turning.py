@@ -58,3 +58,12 @@ def test_a_lost_transport_is_told_to_the_core() -> None:
     socket.ups = [False]
     turn(client, socket, Now(1, 0))
     assert client.state is State.DOWN
+
+
+def test_a_turn_may_end_when_its_caller_has_enough_and_nobody_will_answer() -> None:
+    client, socket = core(), FakeSocket(room=9)
+    turn(client, socket, Now(0, 0))
+    asked: list[bool] = []
+    socket.receive = lambda: asked.append(True)  # type: ignore[method-assign]
+    turn(client, socket, Now(1, 0), news=False, enough=lambda: True)
+    assert asked == [True], "only an answer ends it"

@@ -36,7 +36,7 @@ def test_a_core_and_a_broker_meet_over_a_socket() -> None:
         wire = Wire(url)
         core = ClientCore(SameRandomness(), client="test", version="0")
         poll = select.poll()
-        for fd in wire.fds:
+        for fd in (wire.fd, wire.news_fd):
             poll.register(fd, select.POLLIN)
         turn(core, wire, now())
         while core.state is not State.READY:

@@ -307,3 +307,73 @@ def test_the_credit_of_the_session_is_never_exceeded(wired: Wired) -> None:
     wired.advance(1_600)
     assert core.idle
     assert sum(len(bodies) for bodies in stored(wired, "t")) == 7
+
+
+def alone(wired: Wired, core: ProducerCore, message: Any) -> SendFuture | None:
+    parcel = core.send_alone(message, wired.now, wired.now.mono_ms + 3_000)
+    return None if parcel is None else SendFuture(parcel, 0, None)
+
+
+def test_a_lone_message_leaves_at_once_and_in_turn(wired: Wired) -> None:
+    core = wired.producer()
+    put(wired, core, Message("t", b"first"))
+    core.flush(wired.now)
+    wired.run()
+    for body in (b"1", b"2", b"3", b"4"):
+        future = alone(wired, core, Message("t", body, tag="a"))
+        assert future is not None
+        wired.run()
+        assert future.result(0).offset >= 0
+    assert sorted(len(bodies) for bodies in stored(wired, "t")) == [1, 1, 1, 2]
+    assert core.idle
+    assert core.used_bytes() == 0
+
+
+def test_a_lone_message_takes_the_long_way_where_the_short_one_could_break_a_rule(
+    wired: Wired,
+) -> None:
+    core = wired.producer()
+    assert alone(wired, core, Message("t", b"x")) is None, "the route is not known"
+    put(wired, core, Message("t", b"x"))
+    assert alone(wired, core, Message("t", b"y")) is None, "it would overtake what gathers"
+    core.flush(wired.now)
+    wired.run()
+    assert alone(wired, core, Message("t", b"x", ordering_key="k")) is None
+    assert alone(wired, wired.producer(buffer_bytes=64), Message("t", b"x" * 64)) is None
+    with pytest.raises(errors.InvalidArgument):
+        alone(wired, core, Message("t", b""))
+
+
+def test_a_lone_message_waits_behind_what_its_queue_has_in_flight(wired: Wired) -> None:
+    core = wired.producer()
+    wired.broker.create("one", 1)
+    put(wired, core, Message("one", b"0"))
+    core.flush(wired.now)
+    wired.run()
+    futures = [alone(wired, core, Message("one", b"%d" % number)) for number in (1, 2, 3)]
+    assert len(wired.core.outbox) == 1, "one batch in flight for each queue"
+    wired.run()
+    assert stored(wired, "one") == [[b"0", b"1", b"2", b"3"]]
+    assert all(future is not None and future.done() for future in futures)
+
+
+def test_a_lone_message_to_a_queue_that_closed_goes_on_elsewhere(wired: Wired) -> None:
+    core = wired.producer()
+    put(wired, core, Message("t", b"x"))
+    core.flush(wired.now)
+    wired.run()
+    refused: list[int] = []
+
+    def refuse_once(route: Any, header: bytes, payload: list[bytes]) -> Any:
+        if route.verb == Verb.PRODUCE and not refused:
+            refused.append(1)
+            return Code.STALE_ROUTE, ErrorReply(name="STALE_ROUTE", message="moved")
+        return None
+
+    wired.broker.answer = refuse_once
+    future = alone(wired, core, Message("t", b"y"))
+    assert future is not None
+    wired.run()
+    wired.advance(1_000)
+    assert future.result(0).offset >= 0
+    assert core.idle

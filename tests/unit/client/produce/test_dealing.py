@@ -119,3 +119,16 @@ def test_an_explicit_part_of_a_closed_queue_cannot_go_on() -> None:
     _, (part,) = deal(dealer, TopicMap(row), [Message("t", b"x")], explicit={0: 1})
     broker.close_queue("t", 1)
     assert dealer.deal_again(part, TopicMap(row)) == []
+
+
+def test_a_message_alone_is_dealt_as_a_parcel_of_one_would_be() -> None:
+    one, other, topic = Dealer(4, 0), Dealer(4, 0), TopicMap(route(4))
+    for _ in range(6):
+        message = Message("t", b"x", tag="a")
+        parcel = Parcel("t", 4)
+        part = one.deal_alone(parcel, columns_of([message]), topic, 1)
+        _, (same,) = deal(other, topic, [message])
+        assert part.queue == same.queue
+        assert read_batch_header(part.batch).first_sequence == same.first_sequence
+        assert parcel.parts == [part]
+        assert not parcel.settled

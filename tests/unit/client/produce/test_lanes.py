@@ -173,3 +173,24 @@ def test_an_answer_that_names_other_queues_is_not_believed(bench: Bench) -> None
     bench.wired.advance(3_000)
     assert part.fault is not None
     assert part.fault.unknown
+
+
+def test_a_part_alone_is_retried_like_any_other(bench: Bench) -> None:
+    bench.code_of[1] = [Code.BUSY]
+    part = bench.part(1)
+    bench.lanes.take_waiting("t")
+    assert bench.lanes.send_alone(part, bench.wired.now)
+    assert not bench.lanes.send_alone(part, bench.wired.now), "one batch in flight"
+    bench.wired.run()
+    assert not part.settled
+    bench.wired.advance(1_000)
+    assert part.settled
+    assert part.fault is None
+    assert bench.lanes.idle
+
+
+def test_a_part_alone_does_not_leave_while_its_topic_is_frozen(bench: Bench) -> None:
+    part = bench.part(1)
+    bench.lanes.take_waiting("t")
+    bench.lanes.frozen.add("t")
+    assert not bench.lanes.send_alone(part, bench.wired.now)
