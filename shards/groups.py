@@ -40,6 +40,11 @@ class Groups:
         self.acking = Acking(journal, serving, cursors, self.log)
         self.cursors_of = CursorsOf(journal, serving, cursors, self.log)
 
+    @property
+    def faults(self) -> int:
+        """Questions that met a bug."""
+        return self.cursors_of.faults
+
     def stats(self) -> dict[str, Any]:
         """Figures, for the verb STATS."""
         return {
@@ -47,4 +52,5 @@ class Groups:
             "queues_granted": self.granting.granted,
             "cursors_moved": self.acking.moved,
             "acks_fenced": self.acking.fenced,
+            "cursor_questions_open": len(self.cursors_of),
         }

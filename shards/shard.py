@@ -139,7 +139,7 @@ class Shard:
 
     @property
     def wake_at_ms(self) -> float | None:
-        if self._polls.ready:
+        if self._polls.ready or self._groups.cursors_of:
             return 0.0  # at once
         expiry = self._polls.wake_at_ms
         round_ms = self._retention.wake_at_ms
@@ -154,6 +154,7 @@ class Shard:
             self._retention.turn(now)
         self._fetching.expire(now.mono_ms, out)
         self._answer_ready(now, out)
+        self._groups.cursors_of.turn(now, out)
         return out
 
     def durable_advanced(self, now: Now) -> list[Letter]:
@@ -172,6 +173,7 @@ class Shard:
         self._stopping = True
         out: list[Letter] = []
         self._fetching.expire(float("inf"), out)
+        self._groups.cursors_of.stop(out)
         self._answer_ready(now, out)
         return out
 
@@ -200,7 +202,7 @@ class Shard:
             "replies_held": self._durability.held,
             "unsynced_bytes": journal.end - journal.durable,
             "requests_dropped": self._dropped,
-            "internal_errors": self._faults + self._fetching.faults,
+            "internal_errors": self._faults + self._fetching.faults + self._groups.faults,
             "journal_end": journal.end,
             "journal_durable": journal.durable,
             "journal_epoch": journal.epoch,

@@ -5,6 +5,8 @@ Owns the offsets. Knows nothing of topics, of what is served, or of where a batc
     0 ..... earliest ............ visible ........ next
       gone            readable           unsynced
 
+Offsets that a crash took are never given again: a gap, without messages, between two others.
+
 An emptied queue keeps its next offset, so that no offset is ever given twice. `visible` is no
 state: it follows the journal's durable position, and after a restart everything is durable.
 """
@@ -34,9 +36,11 @@ _TAGS = (QUEUES_DROPPED, EARLIEST_RAISED)
 class QueueOffsets:
     """Offsets of one queue."""
 
-    __slots__ = ("earliest", "next", "visible")
+    __slots__ = ("earliest", "gaps", "next", "visible")
 
     def __init__(self) -> None:
+        self.gaps: tuple[tuple[int, int], ...] = ()
+        """Offsets without a message above the earliest, each from the first to behind the last."""
         self.earliest = 0
         """Offset of the first message that may be read."""
         self.next = 0
@@ -86,9 +90,13 @@ class Queues:
             offsets = self.at(record.queue)
             offsets.next = record.base_offset + record.count
         elif kind == FLOOR:
-            # Offsets that a crash may have shown to somebody are not given again.
+            # Offsets that a crash may have shown to somebody are not given again. (Without a
+            # payload it stands for a damaged batch: that one has messages, though none to read.)
             offsets = self.at(record.queue)
-            offsets.next = max(offsets.next, record.base_offset)
+            if record.base_offset > offsets.next:
+                if record.payload:
+                    offsets.gaps += ((offsets.next, record.base_offset),)
+                offsets.next = record.base_offset
         else:
             self._apply_state(record)
 
@@ -98,6 +106,7 @@ class Queues:
             for queue, earliest in state.offsets:
                 offsets = self.at(queue)
                 offsets.earliest = max(offsets.earliest, earliest)
+                offsets.gaps = tuple(gap for gap in offsets.gaps if gap[1] > offsets.earliest)
             return
         assert isinstance(state, QueuesDropped)
         bucket = self._buckets[record.queue & BUCKET_MASK]
@@ -106,7 +115,7 @@ class Queues:
 
     def snapshot(self, bucket: int) -> Any:
         rows = [
-            [queue, offsets.next, offsets.earliest]
+            [queue, offsets.next, offsets.earliest, *offsets.gaps]
             for queue, offsets in sorted(self._buckets[bucket].items())
             if offsets.next or offsets.earliest
         ]
@@ -114,10 +123,11 @@ class Queues:
 
     def restore(self, bucket: int, state: Any) -> None:
         offsets_of = self._buckets[bucket] = {}
-        for queue, next_offset, earliest in state:
+        for queue, next_offset, earliest, *gaps in state:
             offsets = offsets_of[queue] = QueueOffsets()
             offsets.next = next_offset
             offsets.earliest = earliest
+            offsets.gaps = tuple((start, stop) for start, stop in gaps)
 
     def digest(self) -> int:
         return digest_of(self)

@@ -39,6 +39,20 @@ def test_a_floor_raises_the_next_offset_and_never_lowers_it() -> None:
     assert queues.at(5).next == 10
 
 
+def test_gaps_are_known_until_they_are_below_the_earliest_offset() -> None:
+    queues, restored = Queues(), Queues()
+    queues.apply(record(BATCH, 5, 0, 3))
+    queues.apply(record(FLOOR, 5, 10, payload=b"\xa9set aside"))
+    queues.apply(record(FLOOR, 5, 12))  # stands for a damaged batch, which is no gap
+    queues.apply(record(FLOOR, 5, 20, payload=b"\xa9set aside"))
+    assert queues.at(5).gaps == ((3, 10), (12, 20))
+    restored.restore(5, queues.snapshot(5))
+    assert restored.at(5).gaps == ((3, 10), (12, 20))
+    assert restored.digest() == queues.digest()
+    queues.apply(state(5, EarliestRaised([(5, 10)])))
+    assert queues.at(5).gaps == ((12, 20),)
+
+
 def test_the_earliest_offset_only_rises() -> None:
     queues = Queues()
     queues.apply(state(1, EarliestRaised([(1, 10), (65, 4)])))
