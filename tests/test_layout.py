@@ -45,6 +45,7 @@ WITHOUT_UNIT_TEST: dict[str, str] = {
     "router/bench/worker.py": "tests/e2e/test_cli_bench.py",
     "router/cli/bench.py": "tests/e2e/test_cli_bench.py",
     "router/cli/consume.py": "tests/e2e/test_cli_messages.py",
+    "router/cli/scanning.py": "tests/e2e/test_cli_messages.py",
     "router/cli/send.py": "tests/e2e/test_cli_messages.py",
     "router/cli/topic.py": "tests/e2e/test_cli_topic.py",
     "router/demo/replay.py": "tests/e2e/test_cli_demo.py",

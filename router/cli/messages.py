@@ -14,7 +14,9 @@ from ..quantities import time_text
 from .errors import EXIT_USAGE, CliError
 from .output import json_text
 
-__all__ = ["FORMATS", "FORMAT_HELP", "Received", "as_record", "formatter", "moment_text"]
+__all__ = [
+    "FORMATS", "FORMAT_HELP", "Received", "as_record", "body_text", "formatter", "moment_text",
+]  # fmt: skip
 
 
 class Received(Protocol):
@@ -106,7 +108,7 @@ def moment_text(value: Any) -> str | None:
     return time_text(round(seconds * 1000))
 
 
-def _body(message: Received) -> str:
+def body_text(message: Received) -> str:
     """The body as one readable line: control characters escaped, bytes that are no text as hex."""
     try:
         text = message.body.decode()
@@ -130,7 +132,7 @@ def _text(message: Received) -> bytes:
     place = f"{message.queue_id}/{message.offset}"
     shown = " ".join(filter(None, extras))
     stamp = moment_text(message.stored_at) or "-"
-    return f"{place:<10} {stamp}  {shown + '  ' if shown else ''}{_body(message)}".encode()
+    return f"{place:<10} {stamp}  {shown + '  ' if shown else ''}{body_text(message)}".encode()
 
 
 def _template(template: str) -> Callable[[Received], bytes]:
@@ -145,7 +147,7 @@ def _template(template: str) -> Callable[[Received], bytes]:
 
     def render(message: Received) -> bytes:
         values = as_record(message)
-        values["body"] = _body(message)
+        values["body"] = body_text(message)
         values["keys"] = ",".join(values["keys"])
         values["properties"] = json_text(values["properties"])
         shown = {field: "" if values[field] is None else values[field] for field in _FIELDS}

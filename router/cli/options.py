@@ -1,18 +1,21 @@
 """Options that many commands share, and the types of their values.
 
 Owns: `--url`, `--output`, `--yes`, and click types for durations, sizes, start positions and
-name=value pairs. Must not talk to a broker, except to complete the name of a topic.
+name=value pairs. Must not talk to a broker, except to complete names of topics and groups.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 from click.shell_completion import CompletionItem
 
 from ..quantities import QuantityError, bytes_of, count_of, seconds_of
+
+if TYPE_CHECKING:
+    from shardmq.client import Admin
 
 __all__ = [
     "COUNT",
@@ -20,6 +23,8 @@ __all__ = [
     "DURATION",
     "SIZE",
     "Pair",
+    "group_argument",
+    "group_names",
     "output_option",
     "timeout_option",
     "topic_argument",
@@ -116,18 +121,33 @@ def topic_argument(function: F) -> F:
     return click.argument("topic", shell_complete=_topic_names)(function)
 
 
+def group_argument(function: F) -> F:
+    return click.argument("group", shell_complete=group_names)(function)
+
+
 def _topic_names(ctx: Any, _param: Any, incomplete: str) -> list[CompletionItem]:
-    """Names of topics, if a broker answers at once; an unreachable one completes to nothing."""
+    return _completed(ctx, incomplete, lambda admin: admin.topics())
+
+
+def group_names(ctx: Any, _param: Any, incomplete: str) -> list[CompletionItem]:
+    """Names of consumer groups."""
+    return _completed(ctx, incomplete, lambda admin: admin.groups())
+
+
+def _completed(
+    ctx: Any, incomplete: str, names: Callable[[Admin], list[str]]
+) -> list[CompletionItem]:
+    """Names, if a broker answers at once; an unreachable one completes to nothing."""
     from shardmq.client import Admin
     from shardmq.client.errors import ShardMQError
 
     url = ctx.params.get("url") or DEFAULT_URL
     try:
         with Admin(url, timeout=_COMPLETION_SECONDS) as admin:
-            names = admin.topics()
+            found = names(admin)
     except ShardMQError:
         return []
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
 # Help pages: a blank line between the summary and the examples, which rich-click leaves out.

@@ -3,30 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from typing import Any
 
-import msgspec
 import pytest
 
 from shardmq.router.cli.errors import CliError
 from shardmq.router.cli.messages import as_record, formatter, moment_text
-
-
-class Letter(msgspec.Struct, kw_only=True):
-    """What `consume` reads of a received message."""
-
-    topic: str = "orders"
-    queue_id: int = 3
-    offset: int = 41
-    message_id: str = "ab"
-    tag: str | None = "paid"
-    keys: Any = ("4711",)
-    ordering_key: str | None = "o-1"
-    properties: Any = msgspec.field(default_factory=lambda: {"region": "eu"})
-    body: bytes = b"hello"
-    born_at: Any = datetime(2013, 1, 31, 8, tzinfo=UTC)
-    stored_at: Any = datetime(2013, 1, 31, 8, 0, 1, tzinfo=UTC)
+from support.received import Letter
 
 
 def test_text_is_one_line_with_place_time_and_extras() -> None:

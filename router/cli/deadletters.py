@@ -1,0 +1,150 @@
+"""Dead letters: what such a message says of itself, shown, chosen and turned into a new message.
+
+Owns the reading of the system properties for people. Pure; must not read or send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from shardmq.actors.protocol.retries import (
+    ATTEMPT,
+    CAUSE,
+    DETAIL,
+    HISTORY,
+    OFFSET,
+    QUEUE,
+    SYSTEM_PROPERTIES,
+    TOPIC,
+)
+
+from ..quantities import time_text
+from .messages import Received, as_record, body_text, moment_text
+
+__all__ = ["Choice", "DeadLetter", "Failure", "dead_letter", "record_of", "text_of"]
+
+
+class Failure(NamedTuple):
+    """One failed attempt."""
+
+    attempt: int
+    failed_at_ms: int
+    cause: str
+
+
+class DeadLetter(NamedTuple):
+    """A message that its group gave up."""
+
+    message: Received
+    topic: str
+    """Where it was stored first: topic, queue and offset."""
+    queue_id: int
+    offset: int
+    attempts: int
+    cause: str
+    detail: str
+    """The last attempt's stack trace."""
+    history: list[Failure]
+    """All failed attempts that are remembered, oldest first."""
+
+    @property
+    def place(self) -> str:
+        """Its name among the dead letters: queue and offset there."""
+        return f"{self.message.queue_id}/{self.message.offset}"
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """Those that its producer gave it."""
+        return {
+            name: value
+            for name, value in dict(self.message.properties or {}).items()
+            if name not in SYSTEM_PROPERTIES
+        }
+
+
+class Choice(NamedTuple):
+    """Which dead letters are wanted; what is empty chooses nothing."""
+
+    topic: str | None = None
+    cause: str = ""
+    """Part of the cause, in any case."""
+    places: frozenset[str] = frozenset()
+
+    def takes(self, letter: DeadLetter) -> bool:
+        return (
+            (self.topic is None or letter.topic == self.topic)
+            and self.cause.lower() in letter.cause.lower()
+            and (not self.places or letter.place in self.places)
+        )
+
+
+_history_of: Callable[[str], list[Failure]] = msgspec.json.Decoder(list[Failure]).decode
+
+
+def dead_letter(message: Received) -> DeadLetter:
+    """What a message of a `%DLQ%` topic tells."""
+    said = dict(message.properties or {})
+    return DeadLetter(
+        message,
+        said.get(TOPIC, message.topic),
+        int(said.get(QUEUE, message.queue_id or 0)),
+        int(said.get(OFFSET, message.offset or 0)),
+        int(said.get(ATTEMPT, "1")),
+        said.get(CAUSE, ""),
+        said.get(DETAIL, ""),
+        _history_of(said[HISTORY]) if HISTORY in said else [],
+    )
+
+
+def record_of(letter: DeadLetter) -> dict[str, Any]:
+    """As a JSON-able map."""
+    record = as_record(letter.message)
+    record["properties"] = letter.properties
+    return {
+        "place": letter.place,
+        "origin": {"topic": letter.topic, "queue_id": letter.queue_id, "offset": letter.offset},
+        "attempts": letter.attempts,
+        "cause": letter.cause,
+        "detail": letter.detail,
+        "history": [
+            {"attempt": one.attempt, "failed_at": time_text(one.failed_at_ms), "cause": one.cause}
+            for one in letter.history
+        ],
+        **record,
+    }
+
+
+def text_of(letter: DeadLetter, *, detail: bool = False) -> str:
+    """For people: two lines, with `detail` also its history and stack trace."""
+    message = letter.message
+    extras = [f"[{message.tag}]" if message.tag else ""]
+    extras += [f"ordering-key={message.ordering_key}" if message.ordering_key else ""]
+    extras += [f"keys={','.join(message.keys)}" if message.keys else ""]
+    extras += [f"{name}={value}" for name, value in letter.properties.items()]
+    shown = " ".join(filter(None, extras))
+    origin = f"{letter.topic} {letter.queue_id}/{letter.offset}"
+    stamp = moment_text(message.stored_at) or "-"
+    shown = f"{shown}  {body_text(message)}" if shown else body_text(message)
+    cause = _one_line(letter.cause) or "no cause given"
+    lines = [
+        f"{letter.place:<8} {stamp}  {origin}  {shown}",
+        f"         after {letter.attempts} attempts: {cause}",
+    ]
+    if detail:
+        lines += _indented(
+            f"{time_text(one.failed_at_ms)}  attempt {one.attempt}: {_one_line(one.cause)}"
+            for one in letter.history
+        )
+        lines += _indented(letter.detail.rstrip().splitlines())
+    return "\n".join(lines)
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"           {line}" for line in lines]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
