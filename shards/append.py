@@ -16,7 +16,7 @@ from .durability import Durability
 from .producer_room import ProducerRoom
 from .serving import ServedQueue
 
-__all__ = ["Appender", "NoRoom"]
+__all__ = ["Appender", "NoRoom", "no_room_for"]
 
 
 class NoRoom(NamedTuple):
@@ -39,6 +39,12 @@ are at the journal's bound."""
 _PRODUCERS_FULL = NoRoom(Code.BUSY, "too many producers wrote in the last minutes", 5_000)
 
 
+def no_room_for(journal: QueueLog, size: int) -> NoRoom | None:
+    """Why so many bytes of user data are not taken now, as far as the journal goes."""
+    refusal = journal.refusal(size)
+    return None if refusal is None else _NO_ROOM[refusal]
+
+
 class Appender:
     """Appends checked batches."""
 
@@ -52,9 +58,9 @@ class Appender:
     def no_room(self, batch_bytes: int, new_producers: int, now: Now) -> NoRoom | None:
         """Why so many bytes are not taken now; `new_producers` counts the (producer, queue) pairs
         among them that the table does not know."""
-        refusal = self._journal.refusal(batch_bytes)
-        if refusal is not None:
-            return _NO_ROOM[refusal]
+        no_room = no_room_for(self._journal, batch_bytes)
+        if no_room is not None:
+            return no_room
         if self._durability.held >= HELD_MAX:
             return _NO_ROOM[Refusal.BUSY]
         if new_producers and not self._room.make(new_producers, now):

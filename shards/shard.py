@@ -24,7 +24,7 @@ from shardmq.actors.kernel.ports import Letter, Now, Projection, QueueLog, Rando
 from shardmq.actors.protocol.codec import HeaderError, decode_header
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.frames import FLAG_REPLY, FrameError
-from shardmq.actors.protocol.group_messages import Ack, Grant
+from shardmq.actors.protocol.group_messages import Ack, Grant, Nack, Release
 from shardmq.actors.protocol.group_messages import Cursors as CursorsHeader
 from shardmq.actors.protocol.messages import Define, Fetch, Offsets, Produce
 from shardmq.actors.protocol.verbs import Verb
@@ -36,17 +36,20 @@ from .durability import Durability
 from .fencing import CoordinatorFence
 from .fetch import Fetching
 from .groups import Groups
+from .nack import Nacking
 from .offsets import OffsetsOf
 from .plain_produce import PlainProducing
 from .polls import Polls
 from .produce import ProduceReplies, Producing
 from .producer_room import PRODUCERS_MAX, ProducerRoom
+from .release import Releasing
 from .requests import FATAL, Request, read_request
 from .retention import Retention
 from .serving import Serving
 from .state.cursors import Cursors
 from .state.producers import Producers
 from .state.queues import Queues
+from .state.schedule import Schedule
 from .state.topics import Topics
 
 __all__ = ["Shard", "ShardState"]
@@ -62,10 +65,11 @@ class ShardState:
         self.queues = Queues()
         self.producers = Producers()
         self.cursors = Cursors()
+        self.schedule = Schedule()
 
     @property
     def projections(self) -> tuple[Projection, ...]:
-        return (self.topics, self.queues, self.producers, self.cursors)
+        return (self.topics, self.queues, self.producers, self.cursors, self.schedule)
 
 
 class _Handler(NamedTuple):
@@ -129,6 +133,12 @@ class Shard:
             int(Verb.ACK): _Handler(Ack, groups.acking.handle),
             int(Verb.CURSORS): _Handler(CursorsHeader, groups.cursors_of.handle),
         }
+        self._releasing = Releasing(journal, state.schedule, self._serving, self._appender)
+        self._handlers[int(Verb.RELEASE)] = _Handler(Release, self._releasing.handle)
+        self._nacking = Nacking(
+            journal, state.topics, self._serving, state.cursors, state.schedule, groups.log
+        )
+        self._handlers[int(Verb.NACK)] = _Handler(Nack, self._nacking.handle)
         self._stopping = False
         self._dropped = 0
         self._faults = 0
@@ -141,9 +151,10 @@ class Shard:
     def wake_at_ms(self) -> float | None:
         if self._polls.ready or self._groups.cursors_of:
             return 0.0  # at once
-        expiry = self._polls.wake_at_ms
-        round_ms = self._retention.wake_at_ms
-        return round_ms if expiry is None else min(expiry, round_ms)
+        times = (
+            self._polls.wake_at_ms, self._releasing.wake_at_ms, self._retention.wake_at_ms,
+        )  # fmt: skip
+        return min(one for one in times if one is not None)
 
     def handle(self, letters: Sequence[Letter], now: Now) -> list[Letter]:
         """Decide everything that one turn drained; see `Core.handle`."""
@@ -152,6 +163,7 @@ class Shard:
             self._one(letter, now, out)
         if not self._stopping:
             self._retention.turn(now)
+            self._releasing.turn(now, out)
         self._fetching.expire(now.mono_ms, out)
         self._answer_ready(now, out)
         self._groups.cursors_of.turn(now, out)
@@ -161,6 +173,8 @@ class Shard:
         """Release what waited for the disk; see `JournaledCore.durable_advanced`."""
         out, news = self._durability.advance(self._journal.durable)
         self._fetching.wake(news)
+        if not self._stopping:
+            self._releasing.durable_advanced()
         self._answer_ready(now, out)
         return out
 
@@ -172,6 +186,7 @@ class Shard:
         """Take nothing new, and send every poll home; what is held leaves with the last sync."""
         self._stopping = True
         out: list[Letter] = []
+        self._releasing.stop(out)
         self._fetching.expire(float("inf"), out)
         self._groups.cursors_of.stop(out)
         self._answer_ready(now, out)
@@ -199,10 +214,15 @@ class Shard:
             "fetches_fenced": self._answers.fenced,
             "batches_passed": self._answers.passed,
             **self._groups.stats(),
+            **self._nacking.stats(),
+            **self._releasing.stats(),
             "replies_held": self._durability.held,
             "unsynced_bytes": journal.end - journal.durable,
             "requests_dropped": self._dropped,
-            "internal_errors": self._faults + self._fetching.faults + self._groups.faults,
+            "internal_errors": self._faults
+            + self._fetching.faults
+            + self._groups.faults
+            + self._releasing.faults,
             "journal_end": journal.end,
             "journal_durable": journal.durable,
             "journal_epoch": journal.epoch,

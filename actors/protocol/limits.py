@@ -65,6 +65,8 @@ LEASE_MS = 10_000
 LEASE_MS_MIN = 1_000
 LEASE_MS_MAX = 600_000
 ATTEMPTS_MAX = 1_000
+DELAY_MS_MAX = 366 * 24 * 3_600_000
+"""How far ahead a message may be scheduled; the log is kept from that message on."""
 
 TOPIC_QUEUES_MAX = 16_384
 TOPICS_MAX = 100_000
