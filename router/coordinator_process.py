@@ -14,6 +14,7 @@ import msgspec
 from shardmq.actors.coordinator.catalogue import Catalogue
 from shardmq.actors.coordinator.coordinator import Coordinator
 from shardmq.actors.coordinator.decisions import Policy
+from shardmq.actors.coordinator.groups import Groups
 from shardmq.actors.kernel.clock import SystemClock
 from shardmq.actors.kernel.logs import fields
 from shardmq.actors.kernel.process import StartRefused, run_actor
@@ -27,7 +28,7 @@ from shardmq.shards.log.realio import RealLogIO
 __all__ = ["CoordinatorConfig", "build"]
 
 _MIB = 1024 * 1024
-# The catalogue is small, and what lies below a whole series of snapshots is not needed again.
+# Topics and groups are small, and what lies below a whole series of snapshots is not needed again.
 JOURNAL = {"segment_bytes": 16 * _MIB, "retention_bytes": 64 * _MIB}
 
 log = logging.getLogger("shardmq.coordinator")
@@ -58,30 +59,30 @@ def build(config: CoordinatorConfig, name: str) -> Shell:
         OSError: the disk failed.
     """
     clock = SystemClock()
-    catalogue = Catalogue()
+    catalogue, groups = Catalogue(), Groups()
     try:
         options = msgspec.convert(
             {"directory": config.directory, "owner": name, **JOURNAL, **config.journal},
             JournalOptions,
         )
-        journal = Journal.open(RealLogIO(), options, [catalogue], clock.now())
+        journal = Journal.open(RealLogIO(), options, [catalogue, groups], clock.now())
     except FatalLogError:
         raise
     except (LogError, ValueError) as error:
         raise StartRefused(str(error)) from error
-    _tell(journal, catalogue)
+    _tell(journal, catalogue, groups)
     policy = Policy(
         shards=config.shards, auto_create=config.auto_create, retention_ms=config.retention_ms
     )
-    core = Coordinator(journal, catalogue, policy)
+    core = Coordinator(journal, catalogue, groups, policy)
     plan = SocketPlan(mailbox=config.mailbox, links=config.links)
     return Shell(core, clock, sockets=plan, journal=journal, name=name)
 
 
-def _tell(journal: Journal, catalogue: Catalogue) -> None:
+def _tell(journal: Journal, catalogue: Catalogue, groups: Groups) -> None:
     """What recovery found goes to the log, loudly where something is lost."""
     report = journal.report
-    known = fields(epoch=report.epoch, end=report.end, topics=len(catalogue))
+    known = fields(epoch=report.epoch, end=report.end, topics=len(catalogue), groups=len(groups))
     log.info("journal recovered", extra=known)
     for note in report.notes:
         log.info("journal: %s", note)

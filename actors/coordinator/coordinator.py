@@ -1,7 +1,8 @@
-"""The coordinator's core: decides on topics, and answers once that is certain.
+"""The coordinator's core: decides on topics and groups, and answers once that is certain.
 
 Owns the order of events around a decision. What is decided is up to `decisions.py`, the talk with
-the shards to `publishing.py`, the state lies in `catalogue.py`. Never sees a message.
+the shards to `publishing.py`, the state lies in `catalogue.py`; all about consumer groups is behind
+`consumers.py`. Never sees a message.
 
     request ─► decision appended and applied ─► durable ─► DEFINE to the shards ─► answer
 
@@ -24,13 +25,16 @@ from ..protocol.codes import Code
 from ..protocol.frames import FrameError, Route, unpack_route
 from ..protocol.replies import error_reply, ok_reply
 from .catalogue import Catalogue
-from .decisions import Decisions, Policy
+from .consumers import Consumers
+from .decisions import Answer, Decisions, Policy
+from .groups import Groups
+from .ledger import Ledger
+from .parking import MAILBOX, Asker
 from .publishing import Publishing
 from .topics import Refused
 
 __all__ = ["MAILBOX", "WAITING_MAX", "Coordinator"]
 
-MAILBOX = "mailbox"
 WAITING_MAX = 10_000
 """Answers that wait for the disk or for shards, then BUSY."""
 BUSY_RETRY_MS = 200
@@ -52,17 +56,23 @@ class _Waiting(NamedTuple):
 class Coordinator:
     """The core. Its links are `shard-0` and so on."""
 
-    def __init__(self, journal: Journal, catalogue: Catalogue, policy: Policy) -> None:
-        """`catalogue` is a projection of `journal`, recovered."""
+    def __init__(
+        self, journal: Journal, catalogue: Catalogue, groups: Groups, policy: Policy
+    ) -> None:
+        """`catalogue` and `groups` are projections of `journal`, recovered."""
         self._journal = journal
         self._catalogue = catalogue
-        self._decisions = Decisions(journal, catalogue, policy)
+        ledger = Ledger(journal)
+        self._decisions = Decisions(ledger, catalogue, policy)
         self._publishing = Publishing(
             policy.shards,
             catalogue,
             epoch=journal.epoch,
             live_ids=self._decisions.live_ids,
             is_durable=self._decisions.is_durable,
+        )
+        self._consumers = Consumers(
+            ledger, catalogue, groups, self._decisions, self._publishing, shards=policy.shards
         )
         self._for_disk: deque[_Waiting] = deque()
         self._for_shards: deque[_Waiting] = deque()
@@ -73,21 +83,23 @@ class Coordinator:
 
     @property
     def wake_at_ms(self) -> float | None:
-        return self._publishing.wake_at_ms
+        moments = (self._publishing.wake_at_ms, self._consumers.wake_at_ms)
+        return min((one for one in moments if one is not None), default=None)
 
     def handle(self, letters: Sequence[Letter], now: Now) -> list[Letter]:
-        """Requests come to the mailbox, answers to DEFINE over the links."""
+        """Requests come to the mailbox, answers of shards over the links."""
         out: list[Letter] = []
         for letter in letters:
             if letter[0] == MAILBOX:
                 self._request(letter, now, out)
             else:
-                self._define_answered(letter, now)
+                self._shard_answered(letter, now)
         return out + self._released(now)
 
     def link_changed(self, link: str, up: bool, now: Now) -> list[Letter]:
         """A shard that came is told everything; one that went holds up nobody."""
         self._publishing.link_changed(link, up)
+        self._consumers.link_changed(link, up, now)
         return self._released(now)
 
     def durable_advanced(self, now: Now) -> list[Letter]:
@@ -100,10 +112,11 @@ class Coordinator:
         self._for_disk.clear()
         self._for_shards.clear()
         text = "the coordinator stops"
-        return [
+        refused = [
             (MAILBOX, one.peer, [one.envelope, *error_reply(one.asked, Code.SHUTTING_DOWN, text)])
             for one in waiting
         ]
+        return refused + self._consumers.stop(text)
 
     def drained(self) -> bool:
         return not self._for_disk and not self._for_shards
@@ -122,6 +135,7 @@ class Coordinator:
             "epoch": self._journal.epoch,
             "journal_end": self._journal.end,
             "journal_durable": self._journal.durable,
+            **self._consumers.stats(),
         }
 
     def ensure_system_topic(self, name: str, now: Now) -> list[Letter]:
@@ -150,8 +164,11 @@ class Coordinator:
             out.append((MAILBOX, peer, [frames[0], *reply]))
             return
         waits_for_shards = False
+        header = frames[2] if len(frames) > 2 else b""
         try:
-            answer = self._decisions.decide(asked, frames[2] if len(frames) > 2 else b"", now)
+            answer = self._decide(Asker(peer, frames[0], asked), header, now)
+            if answer is None:
+                return
             waits_for_shards = answer.waits_for_shards
             reply = ok_reply(asked, answer.header)
         except Refused as refused:
@@ -160,6 +177,11 @@ class Coordinator:
             reply = error_reply(asked, refused.code, str(refused), retry_after_ms=wait_ms)
         waiting = _Waiting(self._journal.end, peer, frames[0], asked, reply)
         (self._for_shards if waits_for_shards else self._for_disk).append(waiting)
+
+    def _decide(self, asker: Asker, header: bytes, now: Now) -> Answer | None:
+        if self._consumers.has(asker.route.verb):
+            return self._consumers.decide(asker, header, now)
+        return self._decisions.decide(asker.route, header, now)
 
     def _not_taken(self, asked: Route) -> list[bytes] | None:
         """The answer to a request that is not even looked at."""
@@ -170,21 +192,26 @@ class Coordinator:
             return error_reply(asked, Code.BUSY, text, retry_after_ms=BUSY_RETRY_MS)
         return None
 
-    def _define_answered(self, letter: Letter, now: Now) -> None:
+    def _shard_answered(self, letter: Letter, now: Now) -> None:
         link, _, frames = letter
         try:
             route = unpack_route(frames[1])
         except (FrameError, IndexError):
             self._malformed += 1
             return
-        self._publishing.replied(link, route, now)
+        if self._consumers.answers(route.verb):
+            self._consumers.replied(link, route, frames[2] if len(frames) > 2 else b"", now)
+        else:
+            self._publishing.replied(link, route, now)
 
     def _released(self, now: Now) -> list[Letter]:
-        """Whatever may leave now: DEFINEs and answers."""
+        """Whatever may leave now: DEFINEs, GRANTs and answers."""
         durable = self._journal.durable
         for topic_id, mark in self._decisions.settled(durable):
             self._publishing.changed(topic_id, mark)
+            self._consumers.topic_changed(topic_id, now)
         out = self._publishing.letters(now)
+        out += self._consumers.turn(now)
         while self._for_disk and self._for_disk[0].mark <= durable:
             out.append(self._for_disk.popleft().letter())
         if self._for_shards and self._for_shards[0].mark <= durable:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..kernel.ports import Journal, Now, Refusal
+from ..kernel.ports import Now
 from ..protocol import messages as m
 from ..protocol.codec import HeaderError, decode_header
 from ..protocol.codes import Code
@@ -24,7 +24,8 @@ from ..protocol.limits import FRAME_BYTES_MAX
 from ..protocol.names import is_system, why_invalid_topic
 from ..protocol.verbs import Verb
 from .catalogue import Catalogue
-from .records import StateRecord, Topic, TopicGone, TopicPut, encode_state
+from .ledger import Ledger
+from .records import Topic, TopicGone, TopicPut
 from .topics import Refused, check_name, created, route_bytes, route_of, summary_of, updated
 
 __all__ = ["Answer", "Decisions", "Policy"]
@@ -32,12 +33,6 @@ __all__ = ["Answer", "Decisions", "Policy"]
 REPLY_BYTES_MAX = FRAME_BYTES_MAX // 2
 """Routes in one reply, so that it stays far below what a socket takes."""
 LIST_COUNT_MAX = 10_000
-REFUSAL_RETRY_MS = 1_000
-_REFUSAL_CODES = {
-    Refusal.BUSY: Code.BUSY,
-    Refusal.DISK_FULL: Code.DISK_FULL,
-    Refusal.READ_ONLY: Code.READ_ONLY,
-}
 
 
 class Policy(NamedTuple):
@@ -61,8 +56,8 @@ class Answer(NamedTuple):
 class Decisions:
     """Decides on one catalogue."""
 
-    def __init__(self, journal: Journal, catalogue: Catalogue, policy: Policy) -> None:
-        self._journal = journal
+    def __init__(self, ledger: Ledger, catalogue: Catalogue, policy: Policy) -> None:
+        self._ledger = ledger
         self._catalogue = catalogue
         self._policy = policy
         self._changes: deque[tuple[int, int]] = deque()
@@ -105,6 +100,23 @@ class Decisions:
         topic = self._catalogue.named(name)
         return topic or self._new(name, queues=self._policy.shards, now=now)
 
+    def auto_created(self, name: str, create: bool, now: Now) -> Topic:
+        """A new topic of that name, if `create` says so and the operator lets it.
+
+        Raises:
+            Refused: TOPIC_NOT_FOUND, mostly.
+        """
+        if create and self._policy.auto_create:
+            check_name(name)
+            return self._new(name, queues=self._policy.auto_create_queues, now=now)
+        why = why_invalid_topic(name)
+        if why is not None:
+            raise Refused(Code.INVALID_NAME, why)
+        text = f"there is no topic {name}"
+        if create:
+            text += ", and this broker does not create topics by itself (serve --auto-create)"
+        raise Refused(Code.TOPIC_NOT_FOUND, text)
+
     # --- what is durable ---------------------------------------------------------------------
 
     def settled(self, durable: int) -> list[tuple[int, int]]:
@@ -125,7 +137,7 @@ class Decisions:
     def live_ids(self) -> list[int] | None:
         """Ids of all topics that may exist: what was deleted a moment ago may come back. None
         while the journal is damaged: a topic may be missing here that does exist."""
-        if self._journal.refusal(0) is Refusal.READ_ONLY:
+        if self._ledger.is_damaged:
             return None
         ids = {topic.topic_id for topic in self._catalogue.all()}
         return sorted(ids.union(self._mark_of))
@@ -148,7 +160,7 @@ class Decisions:
         topic = self._catalogue.named(name)
         if topic is None:
             try:
-                topic = self._auto_created(name, create, now)
+                topic = self.auto_created(name, create, now)
             except Refused as refused:
                 message = str(refused)
                 return m.RouteResult(topic=name, code=refused.code, message=message), len(message)
@@ -157,18 +169,6 @@ class Decisions:
             message = "the reply would be too large; ask for this topic in a request of its own"
             return m.RouteResult(topic=name, code=Code.TOO_LARGE, message=message), len(message)
         return m.RouteResult(topic=name, route=route_of(topic)), size
-
-    def _auto_created(self, name: str, create: bool, now: Now) -> Topic:
-        if create and self._policy.auto_create:
-            check_name(name)
-            return self._new(name, queues=self._policy.auto_create_queues, now=now)
-        why = why_invalid_topic(name)
-        if why is not None:
-            raise Refused(Code.INVALID_NAME, why)
-        text = f"there is no topic {name}"
-        if create:
-            text += ", and this broker does not create topics by itself (serve --auto-create)"
-        raise Refused(Code.TOPIC_NOT_FOUND, text)
 
     def _create(self, wish: m.TopicCreate, now: Now) -> Answer:
         check_name(wish.topic)
@@ -250,14 +250,7 @@ class Decisions:
         self._append(TopicPut(topic), topic.topic_id, now)
         return topic
 
-    def _append(self, record: StateRecord, topic_id: int, now: Now) -> None:
-        """Appends and applies `record`, the decision; refused while the disk takes nothing."""
-        payload = encode_state(record)
-        refusal = self._journal.refusal(len(payload))
-        if refusal is not None:
-            code = _REFUSAL_CODES[refusal]
-            raise Refused(code, refusal.value, retry_after_ms=REFUSAL_RETRY_MS)
-        self._journal.append_state(payload, now, queue=topic_id)
-        mark = self._journal.end
+    def _append(self, record: TopicPut | TopicGone, topic_id: int, now: Now) -> None:
+        mark = self._ledger.append(record, now)
         self._changes.append((mark, topic_id))
         self._mark_of[topic_id] = mark

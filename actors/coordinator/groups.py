@@ -54,6 +54,12 @@ class GroupState:
         self.grants: dict[int, dict[int, GrantRow]] = {}
         self.cursor_ids: dict[str, int] = {}
 
+    def cursor_id_of(self, member: str) -> int:
+        """Under which id a member's cursors are kept; 0 if it has yet to get one."""
+        if self.group.model == "broadcasting":
+            return self.cursor_ids.get(member, 0)
+        return self.group.group_id
+
     def granted(self, cursor_id: int) -> dict[int, GrantRow]:
         """The grants under one cursor id. Not to be changed."""
         return self.grants.get(cursor_id, {})

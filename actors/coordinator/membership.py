@@ -87,9 +87,10 @@ class Member:
     Attributes:
         heard_at_ms: monotonic.
         session: names the connection of its last request; "" while there was none.
+        version: of what it holds; for whoever tells it.
     """
 
-    __slots__ = ("group_id", "heard_at_ms", "lease_ms", "name", "session", "state")
+    __slots__ = ("group_id", "heard_at_ms", "lease_ms", "name", "session", "state", "version")
 
     def __init__(self, group_id: int, name: str, lease_ms: int, state: State, now: Now) -> None:
         self.group_id = group_id
@@ -98,6 +99,7 @@ class Member:
         self.state = state
         self.heard_at_ms = now.mono_ms
         self.session = ""
+        self.version = 0
 
     def after(self, event: Event) -> None:
         """Takes the step of the table."""
@@ -109,7 +111,7 @@ class Membership:
 
     def __init__(self) -> None:
         self._groups: dict[int, dict[str, Member]] = {}
-        self._by_session: dict[str, set[Member]] = {}
+        self._by_session: dict[str, dict[Member, None]] = {}
         self._leases: Timers[Member] = Timers()
         self._returning: dict[int, int] = {}
         """Group id -> members that have not yet been heard of; no zeros."""
@@ -205,7 +207,7 @@ class Membership:
         if member.session != session:
             self._forget_session(member)
             member.session = session
-            self._by_session.setdefault(session, set()).add(member)
+            self._by_session.setdefault(session, {})[member] = None
         self._leases.set(member, now.mono_ms + member.lease_ms)
 
     def _remove(self, member: Member, event: Event) -> None:
@@ -228,7 +230,7 @@ class Membership:
     def _forget_session(self, member: Member) -> None:
         others = self._by_session.get(member.session)
         if others is not None:
-            others.discard(member)
+            others.pop(member, None)
             if not others:
                 del self._by_session[member.session]
         member.session = ""

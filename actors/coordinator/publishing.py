@@ -132,6 +132,11 @@ class Publishing:
         ]
         return min(marks, default=None)
 
+    def has_sent(self, link: str) -> bool:
+        """Whether a shard knows every topic, or reads of it before whatever is sent now."""
+        shard = self._by_link[link]
+        return not shard.is_new and not shard.changed
+
     def changed(self, topic_id: int, mark: int) -> None:
         """The change of a topic that has `mark` is durable: tell it."""
         is_deleted = self._catalogue.get(topic_id) is None

@@ -156,6 +156,8 @@ class MemberInfo(Header, kw_only=True):
     lease_ms: U63 = 0
     silent_ms: U63 = 0
     """Since it was last heard of."""
+    group_id: U32 = 0
+    """Names its own cursors to shards: the group's, or the member's when broadcasting."""
 
 
 class QueueOwner(Header, kw_only=True):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from shardmq.actors.coordinator.catalogue import Catalogue
 from shardmq.actors.coordinator.coordinator import Coordinator
 from shardmq.actors.coordinator.decisions import Policy
+from shardmq.actors.coordinator.groups import Groups
 from shardmq.actors.protocol.codec import encode_header
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.frames import FLAG_JSON, ROUTE, pack_request
@@ -142,9 +143,9 @@ def test_a_shard_serves_others_whatever_a_client_sends(asked: list[list[bytes]])
 @examples(150)
 @given(HOSTILE)
 def test_a_coordinator_serves_others_whatever_a_client_sends(asked: list[list[bytes]]) -> None:
-    catalogue = Catalogue()
-    journal = MemoryJournal(catalogue)
-    core = Coordinator(journal, catalogue, Policy(shards=2, auto_create=True))
+    catalogue, groups = Catalogue(), Groups()
+    journal = MemoryJournal(catalogue, groups)
+    core = Coordinator(journal, catalogue, groups, Policy(shards=2, auto_create=True))
     envelope = b"\1" * 24
     letters = [("mailbox", b"router", [envelope, *frames]) for frames in asked]
     for letter in core.handle(letters, at(0)):
@@ -155,9 +156,10 @@ def test_a_coordinator_serves_others_whatever_a_client_sends(asked: list[list[by
     sound = [envelope, pack_request(Verb.TOPIC_LIST, 9, 1_000), encode_header(TopicList())]
     (reply,) = core.handle([("mailbox", b"router", sound)], at(700_000_001))
     assert code_of(reply) == Code.OK
-    replayed = Catalogue()
-    journal.replayed_into(replayed)
-    assert replayed.digest() == catalogue.digest()
+    journal.sync()
+    replayed = Catalogue(), Groups()
+    journal.replayed_into(*replayed)
+    assert [one.digest() for one in replayed] == [catalogue.digest(), groups.digest()]
 
 
 def test_every_verb_that_comes_from_outside_is_among_the_examples() -> None:

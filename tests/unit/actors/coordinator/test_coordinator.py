@@ -11,6 +11,7 @@ from shardmq.actors.coordinator import coordinator as module
 from shardmq.actors.coordinator.catalogue import Catalogue
 from shardmq.actors.coordinator.coordinator import Coordinator
 from shardmq.actors.coordinator.decisions import Policy
+from shardmq.actors.coordinator.groups import Groups
 from shardmq.actors.coordinator.publishing import RETRY_MS
 from shardmq.actors.kernel.ports import Letter
 from shardmq.actors.protocol import messages as m
@@ -29,13 +30,14 @@ class Bench:
 
     def __init__(self, links: tuple[str, ...] = ("shard-0", "shard-1")) -> None:
         self.catalogue = Catalogue()
-        self.journal = MemoryJournal(self.catalogue)
-        self.core = Coordinator(self.journal, self.catalogue, Policy(shards=2))
+        self.groups = Groups()
+        self.journal = MemoryJournal(self.catalogue, self.groups)
+        self.core = Coordinator(self.journal, self.catalogue, self.groups, Policy(shards=2))
         for link in links:
             self.serve(self.core.link_changed(link, True, at(0)))
 
     def serve(self, letters: list[Letter]) -> list[Letter]:
-        """Has the shards answer every DEFINE; returns what goes to the mailbox."""
+        """Has the shards answer everything; returns what goes to the mailbox."""
         answers: list[Letter] = []
         while letters:
             answers += [one for one in letters if one[0] == "mailbox"]
@@ -150,13 +152,13 @@ def test_after_a_power_cut_only_the_durable_is_there_and_all_shards_are_told(ben
     bench.ask(create("kept"))
     bench.serve(bench.sync())
     bench.ask(create("lost"))
-    catalogue = Catalogue()
-    journal = bench.journal.replayed_into(catalogue)
-    core = Coordinator(journal, catalogue, Policy(shards=2))
+    catalogue, groups = Catalogue(), Groups()
+    journal = bench.journal.replayed_into(catalogue, groups)
+    core = Coordinator(journal, catalogue, groups, Policy(shards=2))
     assert catalogue.names() == ["kept"]
     [live] = core.link_changed("shard-0", True, at(0))
     assert msgspec.msgpack.decode(live[2][2], type=m.Define).live_topic_ids == [1]
-    [rest] = core.handle([answer(live)], at(0))
+    rest, _ = core.handle([answer(live)], at(0))
     assert [one.topic for one in msgspec.msgpack.decode(rest[2][2], type=m.Define).topics] == [
         "kept"
     ]

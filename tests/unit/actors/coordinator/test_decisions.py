@@ -8,6 +8,7 @@ import pytest
 
 from shardmq.actors.coordinator.catalogue import Catalogue
 from shardmq.actors.coordinator.decisions import Answer, Decisions, Policy
+from shardmq.actors.coordinator.ledger import Ledger
 from shardmq.actors.coordinator.topics import Refused
 from shardmq.actors.kernel.ports import Refusal
 from shardmq.actors.protocol import messages as m
@@ -25,7 +26,9 @@ class Bench:
     def __init__(self, **policy: Any) -> None:
         self.catalogue = Catalogue()
         self.journal = MemoryJournal(self.catalogue)
-        self.decisions = Decisions(self.journal, self.catalogue, Policy(**{"shards": 2, **policy}))
+        self.decisions = Decisions(
+            Ledger(self.journal), self.catalogue, Policy(**{"shards": 2, **policy})
+        )
 
     def ask(self, verb: Verb, wish: m.Header, flags: int = 0) -> Answer:
         route = Route(verb, flags, 0, 1, 1_000)

@@ -1,0 +1,407 @@
+"""Rebalancing: queues follow the members, and each member learns what it holds.
+
+Owns the divisions and the versions of what members hold, and does for each event what it takes: a
+new aim, grants in the journal, answers to parked EVENTS. How queues move is `division.py`'s, who is
+there `membership.py`'s, the talk with shards `granting.py`'s.
+
+Nothing is done while an event is handled but noting it; the turn's end does all of it once. A group
+is rebalanced at once, and then not again before SETTLE_MS: when many members come together, the
+first gets everything and a moment later all have their share.
+
+An answer of EVENTS holds only grants that shards have confirmed, or that were in the journal when
+the coordinator started. The latter may be news to a shard that crashed, too; so a member that asks
+for the first time in this run of the coordinator is kept waiting until shards have confirmed them,
+or its time is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ..kernel.ports import Letter, Now
+from ..protocol.codes import Code
+from ..protocol.group_messages import Events, EventsReply
+from .assignment import assigned
+from .division import Division
+from .granting import Granting, Outcome, Pending
+from .groups import Groups, GroupState
+from .ledger import REFUSAL_RETRY_MS, Ledger
+from .membership import Member, Membership
+from .parking import Asker, Parked, Parking
+from .plans import NOBODY, Place, Plan, Plans, grant_of
+from .records import Granted, GrantRow, Position, QueuesGone
+from .timers import Timers
+from .topics import Refused
+
+__all__ = ["SETTLE_MS", "Rebalancing"]
+
+SETTLE_MS = 50.0
+"""Between two rebalances of one group."""
+RECORD_ROWS_MAX = 1_024
+_EPOCH_SHIFT = 32
+
+
+class Rebalancing:
+    """All groups of one coordinator."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        groups: Groups,
+        plans: Plans,
+        membership: Membership,
+        granting: Granting,
+    ) -> None:
+        self._ledger = ledger
+        self._groups = groups
+        self._plans = plans
+        self._membership = membership
+        self._granting = granting
+        self._parking = Parking()
+        self._divisions: dict[int, Division] = {}
+        self._due: Timers[Division] = Timers()
+        self._impatient: Timers[Division] = Timers()
+        # Dicts, because the order of sets differs from run to run.
+        self._touched: dict[Division, None] = {}
+        self._asked: dict[Member, None] = {}
+        self._out: list[Letter] = []
+        self._version = ledger.epoch << _EPOCH_SHIFT
+        self.rebalances = self.forced = 0
+        """Counters since the start."""
+
+    @property
+    def wake_at_ms(self) -> float | None:
+        moments = (
+            self._membership.wake_at_ms,
+            self._parking.wake_at_ms,
+            self._due.wake_at_ms,
+            self._impatient.wake_at_ms,
+        )
+        return min((one for one in moments if one is not None), default=None)
+
+    @property
+    def parked(self) -> int:
+        """EVENTS that wait."""
+        return len(self._parking)
+
+    def division(self, cursor_id: int) -> Division | None:
+        """The division of a cursor id, if it ever had a member."""
+        return self._divisions.get(cursor_id)
+
+    def divisions_of(self, state: GroupState) -> Iterator[tuple[str, Division]]:
+        """(member it belongs to, division) of a group; one for "" when clustering."""
+        for member, cursor_id in (("", state.group.group_id), *state.cursor_ids.items()):
+            division = self._divisions.get(cursor_id)
+            if division is not None:
+                yield member, division
+
+    # --- events --------------------------------------------------------------------------------
+
+    def start(self, now: Now) -> None:
+        """Grants in force name members: all count as alive for one lease."""
+        for state in self._groups.all():
+            group = state.group
+            plan = self._plans.of(group)
+            for cursor_id, rows in state.grants.items():
+                division = self._divisions[cursor_id] = Division(group.group_id, cursor_id, rows)
+                division.plan = plan
+                for member in division.holders():
+                    self._membership.expect(group.group_id, member, group.lease_ms, now)
+                self.want(division, now)
+            for one in self._membership.of(group.group_id).values():
+                one.version = self._next_version()
+
+    def joined(
+        self, state: GroupState, cursor_id: int, name: str, lease_ms: int, session: str, now: Now
+    ) -> None:
+        """A member came, or came back."""
+        group_id = state.group.group_id
+        was_settled = self._membership.is_settled(group_id)
+        is_new = self._membership.join(group_id, name, lease_ms, session, now)
+        division = self._divisions.get(cursor_id)
+        if division is None:
+            rows = state.granted(cursor_id)
+            division = self._divisions[cursor_id] = Division(group_id, cursor_id, rows)
+            division.plan = self._plans.of(state.group)
+            self.want(division, now)
+        if is_new:
+            self._membership.of(group_id)[name].version = self._next_version()
+            self.want(division, now)
+        self._settled(group_id, was_settled, now)
+
+    def events(self, wish: Events, asker: Asker, now: Now) -> None:
+        """A member asks for what it holds, and waits for news.
+
+        Raises:
+            Refused: there is no such member.
+        """
+        member, division = self._member(wish.group_id, wish.member)
+        was_settled = self._membership.is_settled(member.group_id)
+        self._membership.heard(member, asker.session, now)
+        self._settled(member.group_id, was_settled, now)
+        if wish.released and division.released(wish.member, wish.released):
+            self._want_at(division, now.mono_ms)
+        wait_ms = min(wish.wait_ms, asker.route.tail, member.lease_ms / 3)
+        parked = Parked(asker, wish.version)
+        replaced = self._parking.park(member, parked, now.mono_ms + wait_ms)
+        if replaced is not None:
+            self._out.append(replaced.answer(EventsReply(version=wish.version or member.version)))
+        self._asked[member] = None
+
+    def left(self, group_id: int, name: str, now: Now) -> None:
+        """A member goes. Raises Refused if there is none."""
+        member, _ = self._member(group_id, name)
+        self._membership.leave(member)
+        self._gone(member, now)
+
+    def topic_changed(self, topic_id: int, now: Now) -> None:
+        """A topic is new, has other queues, or is gone; durably."""
+        for group_id in self._plans.topic_changed(topic_id):
+            state = self._groups.get(group_id)
+            if state is not None:
+                self.group_changed(state, now)
+
+    def group_changed(self, state: GroupState, now: Now) -> None:
+        """A group reads other queues, or divides them in another way."""
+        for _, division in self.divisions_of(state):
+            self.want(division, now)
+
+    def forget(self, cursor_ids: Iterable[int]) -> None:
+        """Groups, or members' own cursors, are gone."""
+        for cursor_id in cursor_ids:
+            division = self._divisions.pop(cursor_id, None)
+            if division is not None:
+                self._due.drop(division)
+                self._impatient.drop(division)
+                self._touched.pop(division, None)
+
+    def want(self, division: Division, now: Now) -> None:
+        """The division wants to be rebalanced."""
+        self._want_at(division, max(now.mono_ms, division.rebalanced_at_ms + SETTLE_MS))
+
+    def outcome(self, outcome: Outcome, now: Now) -> None:
+        """A shard has a grant, or knows a later one."""
+        division = self._divisions.get(outcome.cursor_id)
+        if division is None:
+            return
+        self._touched[division] = None
+        asked, result = outcome.asked, outcome.result
+        row = division.row(asked.queue)
+        if row is None or row.generation != asked.generation:
+            return
+        if result.code == Code.OK:
+            division.confirmed(asked.queue, asked.generation)
+            return
+        try:  # Whatever made it so, the next generation is above both.
+            self.grant_again(division, [asked.queue], row.reset, now, above=result.generation)
+        except Refused:
+            self._granting.put_off(outcome, now)
+
+    def in_force(self, shard: int) -> Iterator[Pending]:
+        """All grants on queues of a shard."""
+        for division in self._divisions.values():
+            state = self._groups.get(division.group_id)
+            if state is None:
+                continue
+            plan = self._plans.of(state.group)
+            for row in division.rows():
+                place = plan.get(row.queue)
+                if place is not None and place.shard == shard:
+                    grant = grant_of(place, row)
+                    yield Pending(shard, division.cursor_id, state.group.name, grant)
+
+    # --- the turn's end ------------------------------------------------------------------------
+
+    def turn(self, now: Now) -> list[Letter]:
+        """Does what events and time have made necessary."""
+        for member in self._membership.late(now):
+            self._gone(member, now)
+        for division in self._impatient.due(now.mono_ms):
+            if division.impatient(now.mono_ms):
+                self.forced += 1
+                self._want_at(division, now.mono_ms)
+            self._watch(division)
+        for division in self._due.due(now.mono_ms):
+            self._rebalance(division, now)
+        for member in self._parking.ended(now):
+            self._answer(member)
+        self._tell_news()
+        out, self._out = self._out, []
+        return out
+
+    def stop(self, text: str) -> list[Letter]:
+        """Answers all who wait."""
+        askers = [self._parking.take(member) for member in self._parking.all()]
+        return [one.refuse(Code.SHUTTING_DOWN, text) for one in askers if one is not None]
+
+    def _tell_news(self) -> None:
+        for division in self._touched:
+            for name in division.news:
+                member = self._membership.get(division.group_id, name)
+                if member is not None:
+                    member.version = self._next_version()
+                    self._asked[member] = None
+            division.news.clear()
+        self._touched.clear()
+        for member in self._asked:
+            parked = self._parking.get(member)
+            if parked is None or parked.version == member.version:
+                continue
+            if parked.version >> _EPOCH_SHIFT == self._ledger.epoch or self._is_ready(member):
+                self._answer(member)
+        self._asked.clear()
+
+    def _is_ready(self, member: Member) -> bool:
+        """Whether what the member holds is confirmed, as far as can be told now."""
+        division = self._division_of(member)
+        if division is None:
+            return True
+        return division.rebalance_at_ms is None and not division.is_waiting(member.name)
+
+    def _answer(self, member: Member) -> None:
+        asker = self._parking.take(member)
+        division = self._division_of(member)
+        if asker is not None:
+            queues = [] if division is None else division.view(member.name)
+            self._out.append(asker.answer(EventsReply(version=member.version, queues=queues)))
+
+    # --- one division --------------------------------------------------------------------------
+
+    def _rebalance(self, division: Division, now: Now) -> None:
+        division.rebalance_at_ms = None
+        division.rebalanced_at_ms = now.mono_ms
+        found = self._groups.of_cursor_id(division.cursor_id)
+        if found is None:
+            return
+        state, own = found
+        self.rebalances += 1
+        self._touched[division] = None
+        group, former_plan = state.group, division.plan
+        plan = self._plans.of(group)
+        members = self._membership.of(group.group_id)
+        if bool(own) != (group.model == "broadcasting"):
+            members = {}  # the group has changed its model; these are cursors of the other one
+        elif own:
+            members = {own: members[own]} if own in members else {}
+        wanted = assigned(group.strategy, list(members), list(plan), division.current())  # type: ignore[arg-type]
+        alive = {name: now.mono_ms + member.lease_ms for name, member in members.items()}
+        settled = self._membership.is_settled(group.group_id)
+        free = division.rebalance(plan, wanted, alive, may_revoke=settled)
+        try:
+            self._let_go(division, former_plan, plan, now)
+            self._grant(division, free, plan, None, now)
+        except Refused:
+            self._want_at(division, now.mono_ms + REFUSAL_RETRY_MS)
+        self._watch(division)
+        # Who waits for the first answer of this run may have waited for no more than this.
+        self._asked.update(dict.fromkeys(members.values()))
+
+    def _let_go(self, division: Division, former_plan: Plan, plan: Plan, now: Now) -> None:
+        """Nobody holds queues that the group does not read any more."""
+        gone: list[int] = []
+        unread: list[int] = []
+        for queue in division.leftover():
+            place = former_plan.get(queue)
+            is_there = place is not None and self._plans.still_exists(place)
+            (unread if is_there else gone).append(queue)
+        if former_plan is not plan:
+            for queue in former_plan.keys() - plan.keys():
+                if not self._plans.still_exists(former_plan[queue]):
+                    gone.append(queue)
+        if gone:
+            self._ledger.append(QueuesGone(division.group_id, tuple(sorted(set(gone)))), now)
+            division.gone(gone)
+        self._grant(division, [(queue, NOBODY) for queue in unread], former_plan, None, now)
+
+    def grant_again(
+        self,
+        division: Division,
+        queues: Iterable[int],
+        reset: Position | None,
+        now: Now,
+        *,
+        above: int = 0,
+    ) -> None:
+        """Who holds queues, holds them with a new generation.
+
+        Raises:
+            Refused: the journal takes nothing just now.
+        """
+        pairs = [(queue, row.member) for queue in queues if (row := division.row(queue))]
+        self._touched[division] = None
+        self._grant(division, pairs, division.plan, reset, now, above)
+
+    def _grant(
+        self,
+        division: Division,
+        pairs: list[tuple[int, str]],
+        places: dict[int, Place],
+        reset: Position | None,
+        now: Now,
+        above: int = 0,
+    ) -> None:
+        state = self._groups.get(division.group_id)
+        assert state is not None, "queues are granted to a group that exists"
+        for first in range(0, len(pairs), RECORD_ROWS_MAX):
+            rows = []
+            for queue, member in pairs[first : first + RECORD_ROWS_MAX]:
+                known = division.row(queue)
+                generation = 0 if known is None else known.generation
+                rows.append(GrantRow(queue, max(generation, above) + 1, member, reset))
+            granted = Granted(division.group_id, division.cursor_id, tuple(rows))
+            mark = self._ledger.append(granted, now)
+            for row in rows:
+                division.granted(row)
+                place = places[row.queue]
+                grant = grant_of(place, row)
+                one = Pending(place.shard, division.cursor_id, state.group.name, grant)
+                self._granting.decided(one, mark)
+
+    # --- helpers -------------------------------------------------------------------------------
+
+    def _member(self, cursor_id: int, name: str) -> tuple[Member, Division]:
+        found = self._groups.of_cursor_id(cursor_id)
+        division = self._divisions.get(cursor_id)
+        if found is not None and division is not None:
+            state, _ = found
+            member = self._membership.get(state.group.group_id, name)
+            if member is not None and state.cursor_id_of(name) == cursor_id:
+                return member, division
+        text = f"{name[:80]!r} is no member of group {cursor_id} (any more); join again"
+        raise Refused(Code.UNKNOWN_MEMBER, text)
+
+    def _division_of(self, member: Member) -> Division | None:
+        state = self._groups.get(member.group_id)
+        if state is None:
+            return None
+        return self._divisions.get(state.cursor_id_of(member.name))
+
+    def _gone(self, member: Member, now: Now) -> None:
+        asker = self._parking.take(member)
+        if asker is not None:
+            text = f"{member.name[:80]!r} is no member any more; join again"
+            self._out.append(asker.refuse(Code.UNKNOWN_MEMBER, text))
+        division = self._division_of(member)
+        if division is not None:
+            self.want(division, now)
+
+    def _settled(self, group_id: int, was_settled: bool, now: Now) -> None:
+        state = self._groups.get(group_id)
+        if state is not None and not was_settled and self._membership.is_settled(group_id):
+            self.group_changed(state, now)
+
+    def _want_at(self, division: Division, at_ms: float) -> None:
+        if division.rebalance_at_ms is None or at_ms < division.rebalance_at_ms:
+            division.rebalance_at_ms = at_ms
+            self._due.set(division, at_ms)
+
+    def _watch(self, division: Division) -> None:
+        at_ms = division.impatient_at_ms
+        if at_ms is None:
+            self._impatient.drop(division)
+        else:
+            self._impatient.set(division, at_ms)
+
+    def _next_version(self) -> int:
+        self._version += 1
+        return self._version
