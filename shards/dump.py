@@ -18,13 +18,23 @@ import msgspec
 
 from shardmq.actors.protocol.batch import BatchError, read_batch_header
 
+from .dump_state import named_state
 from .log import names, setaside
 from .log.decide import Action
 from .log.io import LogIO
 from .log.logscan import Finding, LogScan, scan_log, segment_bases
 from .log.reader import iterate
 from .log.realio import RealLogIO
-from .log.record import BATCH, KIND_NAMES, PREFIX, PREFIX_BYTES, SEGMENT, SNAPSHOT, LogRecord
+from .log.record import (
+    BATCH,
+    KIND_NAMES,
+    PREFIX,
+    PREFIX_BYTES,
+    SEGMENT,
+    SNAPSHOT,
+    STATE,
+    LogRecord,
+)
 from .log.report import lost_stretch
 from .log.scan import Damage, Found, scan
 from .log.snapshot import read_slice
@@ -53,11 +63,11 @@ def main(
         raise click.ClickException(f"{directory} holds no segments of a log")
     if verify or accept_damage:
         sys.exit(_verify(io, directory, as_json=as_json, accept=accept_damage))
-    shown = 0
+    shown, is_shard = 0, _is_of_a_shard(io, directory)
     for record in _records(io, directory, from_lsn):
         if queue is not None and not (isinstance(record, LogRecord) and _is_of(record, queue)):
             continue
-        click.echo(_json_line(record) if as_json else _text_line(record))
+        click.echo(_json_line(record, is_shard) if as_json else _text_line(record, is_shard))
         shown += 1
         if shown == limit:
             return
@@ -108,6 +118,23 @@ def _header_bytes(io: LogIO, directory: str) -> int:
     return 0
 
 
+def _is_of_a_shard(io: LogIO, directory: str) -> bool:
+    """True if a shard wrote this log: then its state records are known here."""
+    length = _header_bytes(io, directory)
+    for base in segment_bases(io, directory):
+        file = io.open(names.path_of(directory, names.log_name(base)))
+        try:
+            for record in iterate(io, file, base, base, base + length):
+                if record.kind == SEGMENT:
+                    owner = msgspec.msgpack.decode(record.payload)[1]
+                    return str(owner).startswith("shard")
+        except (msgspec.MsgspecError, IndexError, TypeError):
+            continue
+        finally:
+            io.close(file)
+    return False
+
+
 def _verify(io: LogIO, directory: str, *, as_json: bool, accept: bool) -> int:
     """Print what is damaged; 0 if nothing is that was durable, 1 otherwise."""
     found = scan_log(
@@ -156,7 +183,7 @@ def _accept(io: LogIO, directory: str, findings: list[Finding]) -> None:
     )
 
 
-def _json_line(record: LogRecord | Damage) -> str:
+def _json_line(record: LogRecord | Damage, is_shard: bool) -> str:
     if isinstance(record, Damage):
         fields = {"lsn": record.start, "kind": "damage", **record._asdict()}
         return msgspec.json.encode({**fields, "found": record.found.value}).decode()
@@ -170,11 +197,11 @@ def _json_line(record: LogRecord | Damage) -> str:
         "base_offset": record.base_offset,
         "count": record.count,
     }
-    return msgspec.json.encode({**fields, **_payload(record)}).decode()
+    return msgspec.json.encode({**fields, **_payload(record, is_shard)}).decode()
 
 
-def _payload(record: LogRecord) -> dict[str, Any]:
-    """What can be said of a payload without knowing whose it is."""
+def _payload(record: LogRecord, is_shard: bool) -> dict[str, Any]:
+    """What can be said of a payload; of state records only if they are a shard's."""
     if record.kind == BATCH:
         try:
             head = read_batch_header(record.payload)
@@ -190,13 +217,18 @@ def _payload(record: LogRecord) -> dict[str, Any]:
         }
     if not record.payload:
         return {}
+    if is_shard and record.kind == STATE:
+        try:
+            return named_state(record.payload)
+        except msgspec.MsgspecError:
+            return {"payload": record.payload.hex()}  # of a newer version
     try:
         return {"payload": msgspec.to_builtins(msgspec.msgpack.decode(record.payload))}
     except (msgspec.MsgspecError, TypeError, ValueError):
         return {"payload": record.payload.hex()}
 
 
-def _text_line(record: LogRecord | Damage) -> str:
+def _text_line(record: LogRecord | Damage, is_shard: bool) -> str:
     if isinstance(record, Damage):
         length = record.end - record.start
         return f"{record.start:>14}  DAMAGE    {length:>8} B  {record.found.value}"
@@ -210,7 +242,7 @@ def _text_line(record: LogRecord | Damage) -> str:
         line += f"  queue {record.queue}  offsets [{record.base_offset}, {stop})"
     elif record.queue:
         line += f"  queue {record.queue}"
-    details = _payload(record)
+    details = _payload(record, is_shard)
     return line + "".join(f"  {name} {value}" for name, value in details.items())
 
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from shardmq.shards.dump import main
 from shardmq.shards.log.realio import RealLogIO
 from shardmq.shards.log.record import STATE
+from shardmq.shards.state.records import Granted, GrantedQueue, encode_state
 from support.journals import Model, open_journal, options
 
 
@@ -40,6 +41,21 @@ def test_every_record_is_a_line(worked: tuple[Path, Model]) -> None:
     text = _run(directory).output
     assert len(text.splitlines()) == len(lines)
     assert "queue 0  offsets [0, 1)" in text
+
+
+@pytest.mark.parametrize("owner", ["shard-0", "coordinator"])
+def test_state_records_of_a_shard_are_shown_by_name(tmp_path: Path, owner: str) -> None:
+    journal, _ = open_journal(RealLogIO(), options(str(tmp_path), owner=owner))
+    granted = Granted(7, "billing", [GrantedQueue(1, 2, "ann", "paid", 300)])
+    journal.append_state(encode_state(granted), Model().now(), queue=1)
+    journal.append_state(bytes.fromhex("927f01"), Model().now(), queue=1)
+    journal.close(Model().now())
+    first, newer = (one for one in _lines(tmp_path) if one["kind"] == "state")
+    if owner == "coordinator":
+        assert first["payload"] == [6, 7, "billing", [[1, 2, "ann", "paid", 300]]]
+        return
+    assert (first["state"], first["group"], newer["payload"]) == ("Granted", "billing", "927f01")
+    assert "state Granted  group_id 7  group billing" in _run(tmp_path).output
 
 
 def test_what_is_shown_can_be_narrowed(worked: tuple[Path, Model]) -> None:
