@@ -40,6 +40,7 @@ WITHOUT_UNIT_TEST: dict[str, str] = {
     "client/link/flows.py": "tests/e2e/test_client_reading.py",
     "client/link/sharing.py": "tests/e2e/test_client_process.py",
     "client/producer.py": "tests/e2e/test_client_delivery.py",
+    "client/push.py": "tests/e2e/test_groups_push.py",
     "router/bench/conduct.py": "tests/e2e/test_cli_bench.py",
     "router/bench/team.py": "tests/e2e/test_cli_bench.py",
     "router/bench/worker.py": "tests/e2e/test_cli_bench.py",
@@ -48,6 +49,7 @@ WITHOUT_UNIT_TEST: dict[str, str] = {
     "router/cli/scanning.py": "tests/e2e/test_cli_messages.py",
     "router/cli/send.py": "tests/e2e/test_cli_messages.py",
     "router/cli/topic.py": "tests/e2e/test_cli_topic.py",
+    "router/demo/members.py": "tests/e2e/test_cli_demo.py",
     "router/demo/replay.py": "tests/e2e/test_cli_demo.py",
     "router/demo/sender.py": "tests/e2e/test_cli_demo.py",
 }

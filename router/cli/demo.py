@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from ..quantities import bytes_text, count_text
+from ..quantities import bytes_text, count_text, duration_text
 from .errors import EXIT_REFUSED, CliError
 from .options import COUNT, output_option
 from .output import Form, json_text, note
@@ -37,9 +37,10 @@ def command(count: int | None, shards: int, directory: str | None, form: Form) -
     """Replay a year of flights through a broker and prove that nothing was lost.
 
     Starts a broker in a temporary directory, sends all 336,776 departures from New York in 2013 as
-    messages (tag: carrier, ordering key: tail number), consumes them back, and compares: none
-    missing, none twice, none changed, counts per carrier and order per aircraft as in the file.
-    The exit status is 0 only if all of it holds.
+    messages (tag: carrier, ordering key: tail number), consumes them back with a group of three
+    processes of which one is killed half-way, and compares: none missing, none changed, none twice
+    but for what the killed one had not acknowledged, counts per carrier and order per aircraft as
+    in the file. The exit status is 0 only if all of it holds.
 
     \b
     Examples:
@@ -49,7 +50,7 @@ def command(count: int | None, shards: int, directory: str | None, form: Form) -
     from ..broker import Broker
     from ..demo.flights import FLIGHTS_IN_FILE, packaged_flights
     from ..demo.proof import prove
-    from ..demo.replay import ReplayError, replay
+    from ..demo.replay import MEMBERS, VICTIM, ReplayError, replay
     from ..demo.sender import TOPIC
 
     note(f"reading {min(count or FLIGHTS_IN_FILE, FLIGHTS_IN_FILE):,} flights of 2013 ...")
@@ -59,14 +60,15 @@ def command(count: int | None, shards: int, directory: str | None, form: Form) -
         Broker(Path(folder) / "data", shards=shards, listen="tcp://127.0.0.1:0") as broker,
     ):
         note(f"broker with {shards} shards listens on {broker.url}")
+        note(f"a group of {MEMBERS} consumes; one of them is killed half-way")
         _create_topic(broker.url, TOPIC)
         try:
             with _Bars(len(flights)) as bars:
-                took, arrived = replay(broker.url, flights, bars.progressed)
+                took, arrived = replay(broker.url, flights, _QUEUES, bars.progressed)
         except ReplayError as error:
             raise CliError("REPLAY_FAILED", str(error)) from None
     note("comparing with the file ...")
-    statements = prove(flights, arrived)
+    statements = prove(flights, arrived, killed=VICTIM)
     if form == "table":
         _print(took, statements)
     else:
@@ -143,6 +145,12 @@ def _print(took: Replay, statements: list[Statement]) -> None:
     table.add_row("  to the consumer", "-", "-", *_latency(took.lone_to_consumer))
     console = Console(highlight=False)
     console.print(table)
+    if took.takeover_seconds is not None:
+        console.print(
+            f"  one of {took.members} members was killed after {took.killed_after:,} flights; the"
+            f" others had its\n  queues {duration_text(took.takeover_seconds)} later\n",
+            soft_wrap=True,
+        )
     for statement in statements:
         mark, style = ("holds ", "green") if statement.holds else ("BROKEN", "bold red")
         console.print(f"  [{style}]{mark}[/]  {statement.text}: {statement.found}", soft_wrap=True)

@@ -1,8 +1,8 @@
-"""The replay: flights in through one process, flights out in this one, at the same time.
+"""The replay: flights in through one process, out through the members of a group, at the same time.
 
 Owns the receiving half and what both took. Must not print, and must not judge: proof.py does.
-A message's way is measured from the call that took it in the sender's process to the moment this
-one has it; on one machine both read the same monotonic clock.
+A message's way is measured from the call that took it in the sender's process to the moment a
+member has it; on one machine all read the same monotonic clock. Half-way, one member is killed.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from shardmq.client import PullConsumer
-
 from ..bench.figures import LatencyFigures, latency_figures
 from .flights import Flight
+from .member import Taken
+from .members import MemberError, Members
 from .proof import Arrived
-from .sender import TOPIC, Said
+from .sender import Said
 
-__all__ = ["Replay", "ReplayError", "replay"]
+__all__ = ["MEMBERS", "VICTIM", "Replay", "ReplayError", "replay"]
 
+MEMBERS = 3
+VICTIM = 1
+"""Index of the member that is killed."""
 _LONE_MAX = 2_000
-_POLL_SECONDS = 0.25
-_POLL_MESSAGES = 4_000
+_WAIT_SECONDS = 0.1
 _PATIENCE_SECONDS = 20.0
 
 Progressed = Callable[[str, int], None]
@@ -39,7 +40,7 @@ Progressed = Callable[[str, int], None]
 
 
 class ReplayError(RuntimeError):
-    """The sender ended before its time; standard error has its reason."""
+    """The sender or a member ended before its time; standard error has its reason."""
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +57,12 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     batch_to_consumer: LatencyFigures | None
     lone_send: LatencyFigures | None
     lone_to_consumer: LatencyFigures | None
+    members: int
+    """How many the group had; one was killed."""
+    killed_after: int
+    """Flights that had arrived when it was."""
+    takeover_seconds: float | None
+    """From then until the others held all its queues."""
 
     @property
     def sent_per_second(self) -> float:
@@ -71,19 +78,27 @@ def _per_second(count: int, seconds: float) -> float:
 
 
 def replay(
-    url: str, flights: Sequence[Flight], progressed: Progressed
+    url: str, flights: Sequence[Flight], queues: int, progressed: Progressed
 ) -> tuple[Replay, list[Arrived]]:
     """Sends all flights of the file (as many as `flights` has) and consumes them back.
 
+    Args:
+        queues: how many the topic has.
+
     Raises:
         ShardMQError: the broker refused to let us read.
-        ReplayError: the sender failed.
+        ReplayError: the sender or a member failed.
     """
     lone = min(_LONE_MAX, len(flights) // 10)
-    with _sender(url, len(flights), lone, progressed) as sender:
-        receiver = _Receiver(flights, progressed)
-        receiver.run(url, sender.is_over)
-        sent, left_ns, lone_ns = sender.result()
+    receiver = _Receiver(flights, queues, progressed)
+    try:
+        with Members(url, MEMBERS) as members:
+            members.share(queues)
+            with _sender(url, len(flights), lone, progressed) as sender:
+                receiver.run(members, sender.is_over)
+                sent, left_ns, lone_ns = sender.result()
+    except MemberError as error:
+        raise ReplayError(str(error)) from None
     return _took(flights, sent, receiver, left_ns, lone_ns), receiver.arrived
 
 
@@ -107,6 +122,9 @@ def _took(
         batch_to_consumer=latency_figures(ways_ns[:batched]),
         lone_send=latency_figures(lone_ns),
         lone_to_consumer=latency_figures(ways_ns[batched:]),
+        members=MEMBERS,
+        killed_after=receiver.killed_after,
+        takeover_seconds=receiver.takeover_seconds,
     )
 
 
@@ -170,39 +188,51 @@ def _sender(url: str, count: int, lone: int, progressed: Progressed) -> Iterator
 class _Receiver:
     """The consuming half."""
 
-    def __init__(self, flights: Sequence[Flight], progressed: Progressed) -> None:
+    def __init__(self, flights: Sequence[Flight], queues: int, progressed: Progressed) -> None:
         self._flights = flights
         self._index = {flight.row: index for index, flight in enumerate(flights)}
+        self._queues = queues
         self._progressed = progressed
+        self._here = 0
         self.arrived: list[Arrived] = []
         self.there_ns = array("q", bytes(8 * len(flights)))
-        """By position in the file: when each flight was here; 0 if it is missing."""
+        """By position in the file: when each flight was here first; 0 if it is missing."""
+        self.killed_after = 0
+        self.takeover_seconds: float | None = None
 
-    def run(self, url: str, is_over: Callable[[], bool]) -> None:
-        """Consumes until all are here, or until nothing came for long after the sender's end."""
+    def run(self, members: Members, is_over: Callable[[], bool]) -> None:
+        """Takes what the members tell, kills one half-way, until all flights are here and its
+        queues are in other hands; or until nothing came for long after the sender's end."""
         quiet_since = time.monotonic()
-        with PullConsumer(url, start_from="earliest") as consumer:
-            consumer.assign(TOPIC)
-            while len(self.arrived) < len(self._flights):
-                messages = consumer.poll(timeout=_POLL_SECONDS, max_messages=_POLL_MESSAGES)
-                if messages or not is_over():
-                    quiet_since = time.monotonic()
-                elif time.monotonic() - quiet_since > _PATIENCE_SECONDS:
-                    return  # the proof says what is missing
-                for message in messages:
-                    self._take(message)
-                if messages:
-                    self._progressed("received", len(self.arrived))
+        while self._here < len(self._flights) or self.takeover_seconds is None:
+            told = members.next(_WAIT_SECONDS)
+            if told is not None or not is_over():
+                quiet_since = time.monotonic()
+            elif time.monotonic() - quiet_since > _PATIENCE_SECONDS:
+                return  # the proof says what is missing
+            if told is None:
+                continue
+            member, (there_ns, taken) = told[0], (told[1].there_ns, told[1].taken)
+            for one in taken:
+                self._take(member, one, there_ns)
+            if taken:
+                self._progressed("received", self._here)
+            if members.killed is None:
+                if 2 * self._here >= len(self._flights):
+                    members.kill(VICTIM)
+                    self.killed_after = self._here
+            elif self.takeover_seconds is None and len(members.queue_ids) == self._queues:
+                self.takeover_seconds = max(0, there_ns - members.killed_ns) / 1e9
 
-    def _take(self, message: Any) -> None:
-        now_ns = time.monotonic_ns()
-        row = message.body
-        flight = Flight(
-            row, message.tag, message.ordering_key, tuple(message.keys), dict(message.properties)
-        )
+    def _take(self, member: int, taken: Taken, there_ns: int) -> None:
+        row = taken.row
+        tag, ordering_key = taken.tag or "", taken.ordering_key
+        flight = Flight(row, tag, ordering_key, taken.keys, taken.properties)
         index = self._index.get(row)
         if index is not None:
-            self.there_ns[index] = now_ns
+            if not self.there_ns[index]:
+                self.there_ns[index] = there_ns
+                self._here += 1
             if flight == self._flights[index]:
                 flight = self._flights[index]  # one object for both: half the memory
-        self.arrived.append(Arrived(flight, message.queue_id, message.offset))
+        self.arrived.append(Arrived(flight, taken.queue_id, taken.offset, member))

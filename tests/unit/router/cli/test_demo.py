@@ -19,8 +19,11 @@ def test_the_table_of_a_slow_machine_fits_into_80_columns(
     took = Replay(
         flights=336_776, bytes=15_000_000, lone=2_000, send_seconds=13.4, receive_seconds=13.9,
         batch_to_consumer=slow, lone_send=slow, lone_to_consumer=slow,
+        members=3, killed_after=168_388, takeover_seconds=12.25,
     )  # fmt: skip
     _print(took, [])
     shown = capsys.readouterr().out
     assert "13520 ms" in shown
+    assert "killed after 168,388 flights" in shown
+    assert max(map(len, shown.splitlines())) <= 80
     assert "…" not in shown

@@ -24,8 +24,20 @@ def delivered(flights: list[Flight]) -> list[Arrived]:
     return arrived
 
 
-def broken(arrived: list[Arrived]) -> set[str]:
-    return {statement.text for statement in prove(SENT, arrived) if not statement.holds}
+def broken(arrived: list[Arrived], killed: int | None = None) -> set[str]:
+    return {statement.text for statement in prove(SENT, arrived, killed) if not statement.holds}
+
+
+def with_a_kill(again: int = 20) -> list[Arrived]:
+    """As a group of three delivers them: member 1 has queue 1, then dies, and member 2 goes on
+    `again` messages before its end."""
+    arrived = []
+    stream = [one for one in delivered(SENT) if one.queue_id == 1]
+    half = len(stream) // 2
+    arrived += [one._replace(member=1) for one in stream[:half]]
+    arrived += [one._replace(member=2) for one in stream[half - again :]]
+    arrived += [one for one in delivered(SENT) if one.queue_id != 1]
+    return arrived
 
 
 def test_everything_holds_for_what_was_delivered_right() -> None:
@@ -38,6 +50,34 @@ def test_everything_holds_for_what_was_delivered_right() -> None:
 def test_queues_may_be_read_in_any_interleaving() -> None:
     by_queue = sorted(delivered(SENT), key=lambda one: one.queue_id)
     assert not broken(by_queue)
+
+
+def test_what_a_killed_member_had_not_acknowledged_comes_again() -> None:
+    assert not broken(with_a_kill(), killed=1)
+    (_, twice, *_) = prove(SENT, with_a_kill(20), killed=1)
+    assert twice.found == "2,000 rows at as many offsets, 20 came again"
+
+
+@pytest.mark.parametrize("killed", [None, 0])
+def test_nothing_comes_again_when_another_or_nobody_was_killed(killed: int | None) -> None:
+    (text,) = broken(with_a_kill(), killed)
+    assert text.startswith("nothing came twice")
+
+
+def test_nothing_comes_a_third_time_or_twice_to_one_member() -> None:
+    arrived = with_a_kill()
+    again = next(one for one in arrived if one.member == 2)
+    for member in (0, 1, 2):
+        assert broken([*arrived, again._replace(member=member)], killed=1)
+
+
+def test_a_member_gets_an_aircraft_in_order_though_the_log_has_it_so() -> None:
+    arrived = delivered(SENT)
+    first, second = same_aircraft(arrived)
+    arrived[first], arrived[second] = arrived[second], arrived[first]
+    assert broken(arrived) == {"order per aircraft equals the file's"}
+    arrived[first] = arrived[first]._replace(member=1)
+    assert not broken(arrived), "two members are not one after the other"
 
 
 def same_aircraft(arrived: list[Arrived]) -> tuple[int, int]:
