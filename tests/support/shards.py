@@ -151,7 +151,7 @@ class ShardUnderTest:
         if due_ms is not None and due_ms <= now.mono_ms:
             self.journal.tick(now)
         self.journal.write()
-        return [_opened(effect) for effect in effects]
+        return [opened(effect) for effect in effects]
 
     def sync(self) -> list[Reply]:
         """Let the disk do all that it can: what leaves after it."""
@@ -162,7 +162,7 @@ class ShardUnderTest:
             self.journal.finish_job(job, now)
             if self.journal.durable != self._durable:
                 self._durable = self.journal.durable
-                replies += [_opened(one) for one in self.core.durable_advanced(now)]
+                replies += [opened(one) for one in self.core.durable_advanced(now)]
         return replies
 
     def pass_time(self, span_ms: float) -> list[Reply]:
@@ -259,7 +259,8 @@ def batches_in(frame: bytes) -> list[bytes]:
     return found
 
 
-def _opened(letter: Letter) -> Reply:
+def opened(letter: Letter) -> Reply:
+    """A letter to a client, as the client reads it."""
     link, peer, frames = letter
     assert (link, peer) == ("mailbox", PEER)
     envelope, route_frame, header, *payload = frames
