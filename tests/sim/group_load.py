@@ -180,7 +180,7 @@ class GroupLoad:
             member.client.paused_until_ms = 0.0
             member.client.turn_soon()
         for group in self.groups.groups.values():
-            if not any(one.group is group and not one.client.gone for one in self.members):
+            if not self.of(group):
                 self._join(group)
 
     def pause_one(self, pause_ms: float) -> None:
@@ -189,7 +189,8 @@ class GroupLoad:
             self.world.chance.choice(living).client.pause(pause_ms)
 
     def of(self, group: Group) -> list[Member]:
-        return [one for one in self.members if one.group is group and not one.client.gone]
+        """Who lives and means to stay."""
+        return [one for one in self.members if one.group is group and not one.leaving]
 
     def behind(self) -> list[str]:
         """What is still to be done: queues without a holder, or with messages that are not done."""

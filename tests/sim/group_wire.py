@@ -8,8 +8,9 @@ for any implementation of them.
     vain        a shard refuses a generation only when it was told of a higher one
     reused      a generation of a queue has one holder, and generations never fall
     unproved    a member is shown a queue only when the shard has acknowledged the grant
-    robbed      a queue is granted to another only when its holder gave it back, left, was silent
-                for its lease, or lost its connection for longer than the grace
+    robbed      a queue is granted to another only when its holder gave it back (or had one lease to
+                do so), left, was silent for its lease, or lost its connection for longer than the
+                grace
 """
 
 from __future__ import annotations
@@ -93,6 +94,9 @@ class GroupWire:
         """The highest generation that ever reached the shard."""
         self._in_force: dict[Place, int] = {}
         """The highest generation that the shard has acknowledged."""
+        self._seen_ms: dict[tuple[int, int, int], float] = {}
+        """(group id, queue, generation) -> when its member was last shown it, not as revoked. Until
+        then nobody reads by it."""
         self._lives: dict[tuple[int, str], Life] = {}
         for host in (*cluster.of_kind("shard"), *cluster.of_kind("coordinator")):
             host.on_letters.append(self._came)
@@ -228,6 +232,8 @@ class GroupWire:
     def _shown(self, asked: g.Events, one: g.AssignedQueue) -> None:
         place = asked.group_id, one.queue
         holder = self._holders.get((*place, one.generation))
+        if not one.revoked:
+            self._seen_ms[*place, one.generation] = self.world.mono_ms
         text = f"{asked.member} was shown queue {one.queue} with generation {one.generation}"
         if holder != asked.member:
             self._violate("reused", f"{text}, which is {holder}'s")
@@ -257,9 +263,12 @@ class GroupWire:
 
     def _justify(self, known: Granted, one: g.GrantQueue, place: Place, text: str) -> None:
         life = self._lives.get((place[0], known.member))
-        if life is None or known.member == one.member:
+        seen_ms = self._seen_ms.get((*place, known.generation))
+        if life is None or known.member == one.member or seen_ms is None:
             return
         now_ms = self.world.mono_ms
+        if now_ms - seen_ms >= life.lease_ms - SLACK_MS:
+            return  # it had a whole lease to give back what was revoked
         is_free = (one.queue, known.generation) in life.released or life.free_ms >= known.at_ms
         if not is_free and not life.is_over(now_ms):
             silent = f"was heard {now_ms - life.heard_ms:.0f} ms ago of {life.lease_ms:.0f}"

@@ -170,9 +170,10 @@ class Membership:
 
     def _shown(self, header: g.EventsReply, asked_ms: float) -> None:
         now_ms, name = self.world.mono_ms, self.group.name
-        if header.version != self._version:
-            shown = [(one.queue, one.generation, one.revoked) for one in header.queues]
-            self.world.note(self.process, "shown", (header.version, shown))
+        if header.version == self._version:
+            return  # nothing is new
+        shown = [(one.queue, one.generation, one.revoked) for one in header.queues]
+        self.world.note(self.process, "shown", (header.version, shown))
         self._version = header.version
         listed = {one.queue: one for one in header.queues}
         for queue in [one for one in self.holdings if one not in listed]:
@@ -223,4 +224,5 @@ class Membership:
     def kill(self) -> None:
         self.leaving = True
         self.holdings.clear()
-        self.client.kill()
+        if not self.client.gone:
+            self.client.kill()

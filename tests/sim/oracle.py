@@ -11,6 +11,7 @@ from collections import Counter
 from typing import Any
 
 from shardmq.actors.coordinator.catalogue import Catalogue
+from shardmq.actors.coordinator.groups import Groups
 from shardmq.client.records import FetchedRecord, split_records
 from shardmq.shards.log.io import is_disk_full
 from shardmq.shards.log.journal import Journal
@@ -234,7 +235,7 @@ class Oracle:
 
 
 def _fresh(actor: ShardActor | CoordinatorActor) -> tuple[Any, ...]:
-    return ShardState().projections if isinstance(actor, ShardActor) else (Catalogue(),)
+    return ShardState().projections if isinstance(actor, ShardActor) else (Catalogue(), Groups())
 
 
 def _fold(copy: Any, directory: str, bases: list[int], end: int, projections: Any) -> None:
