@@ -16,7 +16,7 @@ from .durability import Durability
 from .producer_room import ProducerRoom
 from .serving import ServedQueue
 
-__all__ = ["Appender", "NoRoom", "no_room_for"]
+__all__ = ["Appender", "NoRoom", "no_room_for", "no_room_to_finish"]
 
 
 class NoRoom(NamedTuple):
@@ -42,6 +42,12 @@ _PRODUCERS_FULL = NoRoom(Code.BUSY, "too many producers wrote in the last minute
 def no_room_for(journal: QueueLog, size: int) -> NoRoom | None:
     """Why so many bytes of user data are not taken now, as far as the journal goes."""
     refusal = journal.refusal(size)
+    return None if refusal is None else _NO_ROOM[refusal]
+
+
+def no_room_to_finish(journal: QueueLog, size: int) -> NoRoom | None:
+    """The same of data that lets older data go."""
+    refusal = journal.refusal_to_finish(size)
     return None if refusal is None else _NO_ROOM[refusal]
 
 

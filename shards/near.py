@@ -25,8 +25,8 @@ from .state.schedule import NEVER, Schedule, Slot, key_of
 
 __all__ = ["Due", "Near", "NearEntry", "read_entries"]
 
-READ_RECORDS: Final = 256
-"""Records read a turn, some 10 µs each."""
+READ_RECORDS: Final = 128
+"""Records read a turn, some 15 µs each."""
 _FAR_SLACK: Final = 64
 """Stale slots that `far` may hold beyond as many as it has live ones."""
 _PLACE_BITS: Final = 32

@@ -206,6 +206,10 @@ class QueueLog(Journal, Protocol):
 
     drop_guard: Callable[[int, int], bool]
 
+    def refusal_to_finish(self, payload_bytes: int) -> Refusal | None:
+        """As `refusal`, for data that lets older data go: a disk that is getting full takes it
+        for longer."""
+
     def spans(self, queue: int, offset: int, bytes_max: int, below_lsn: int) -> list[Span]:
         """Batches of `queue` from the one that holds `offset` on, in order: all that end at or
         below `below_lsn`, until `bytes_max` is reached (at least one if there is one)."""

@@ -202,14 +202,19 @@ class Journal(Batches):
     # ------------------------------------------------------------------ appending
 
     def refusal(self, payload_bytes: int) -> Refusal | None:
+        return self._refusal(payload_bytes, full=self._housekeeping.space.full)
+
+    def refusal_to_finish(self, payload_bytes: int) -> Refusal | None:
+        return self._refusal(payload_bytes, full=self._housekeeping.space.full_to_finish)
+
+    def _refusal(self, payload_bytes: int, *, full: bool) -> Refusal | None:
         if self._read_only:
             return Refusal.READ_ONLY
         unsynced = self._end - self._durable
         if unsynced and unsynced + payload_bytes > self._options.unsynced_bytes_max:
             return Refusal.BUSY
-        house = self._housekeeping
         used = self._end - self._files.active.base
-        if house.space.full or not house.make_room(used, payload_bytes + PREFIX_BYTES):
+        if full or not self._housekeeping.make_room(used, payload_bytes + PREFIX_BYTES):
             return Refusal.DISK_FULL
         return None
 

@@ -5,7 +5,9 @@ Owns the reasons to refuse before anything is accepted. Knows numbers only.
 A full disk must be met before a promise is made, never by a write. Two watermarks: free space below
 `free_bytes_min`, or no next segment to be had while the active one is used up to its reserve. State
 records (acks, grants, outcomes, deletions) go on through both, because they are what makes room;
-they live on what the watermark and the reserve keep free. Everything resumes by itself.
+they live on what the watermark and the reserve keep free. Data that lets older data go (what was
+scheduled holds the log back until it is copied) goes on, too, but only through the upper half of
+the first. Everything resumes by itself.
 """
 
 from __future__ import annotations
@@ -32,6 +34,11 @@ class Space:
     def full(self) -> bool:
         """User data is refused, whatever its size."""
         return self.free_bytes < self._options.free_bytes_min
+
+    @property
+    def full_to_finish(self) -> bool:
+        """So is data that lets older data go."""
+        return self.free_bytes < self._options.free_bytes_min // 2
 
     @property
     def tight(self) -> bool:

@@ -191,7 +191,7 @@ def test_what_is_refused_stays_due_and_is_tried_again(
 ) -> None:
     shard.nack(1, 2)
     shard.clock.advance(LEVEL_MS)
-    monkeypatch.setattr(shard.journal, "refusal", lambda size: refusal)
+    monkeypatch.setattr(shard.journal, "refusal_to_finish", lambda size: refusal)
     assert shard.turn([shard.release_letter(known_due_ms=1, wait_ms=20_000)]) == []
     assert len(shard.state.schedule) == 2
     wake_at_ms = shard.core.wake_at_ms
@@ -294,6 +294,33 @@ def test_the_log_is_kept_from_the_lowest_message_that_is_scheduled() -> None:
     assert stats(shard, "schedule_keeps_bytes") == 0
     write(10)
     assert shard.journal.stats().segments < 5
+
+
+def test_a_disk_that_is_full_of_what_is_scheduled_gets_free_again() -> None:
+    """Producers are refused; copies are what frees the disk, so they are still taken."""
+    small = 64 * KIB
+    shard = RetryingShard(
+        segment_bytes=small, reserve_bytes=KIB, slice_every_ms=0, housekeeping_every_ms=10,
+        free_bytes_min=4 * small, free_bytes_retain=6 * small,
+    )  # fmt: skip
+    shard.prepare()
+    shard.disk.capacity_bytes = 24 * small
+    shard.fill(QUEUE, b"kept")
+    shard.nack(NackMessage(offset=0, delay_ms=3_600_000))
+    sequence = 0
+    while True:
+        frame = batch([b"x" * 10 * KIB], producer_id=5, sequence=(sequence := sequence + 1))
+        if shard.produce(2, frame).code == Code.DISK_FULL:
+            break
+        shard.pass_time(20)
+    assert shard.journal.oldest == 0
+    shard.pass_time(3_600_000)
+    shard.release()
+    assert bodies(shard) == [b"kept"]
+    for _ in range(100):
+        shard.pass_time(20)
+    assert shard.journal.oldest > 0
+    assert shard.produce(2, frame).code == Code.OK
 
 
 # ------------------------------------------------------------------ figures

@@ -180,11 +180,15 @@ def test_user_data_is_refused_below_the_watermark_and_taken_again() -> None:
     io.disk.capacity_bytes = 40_000
     journal.tick(_at(2_000))
     assert journal.refusal(100) is Refusal.DISK_FULL
+    assert journal.refusal_to_finish(100) is None
     journal.append_state(b"ack", _at(2_001))
     run_jobs(journal, _at(2_001))
     assert journal.durable == journal.end
+    io.disk.capacity_bytes = 20_000
+    journal.tick(_at(3_100))
+    assert journal.refusal_to_finish(100) is Refusal.DISK_FULL
     io.disk.capacity_bytes = None
-    journal.tick(_at(4_000))
+    journal.tick(_at(4_200))
     assert journal.refusal(100) is None
 
 

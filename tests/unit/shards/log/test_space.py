@@ -18,3 +18,10 @@ def test_the_reserve_of_a_segment_is_not_for_user_data() -> None:
     space = Space(options(reserve_bytes=256))
     assert space.fits(1000, 2048, 792)
     assert not space.fits(1000, 2048, 793)
+
+
+def test_what_lets_older_data_go_is_taken_for_longer() -> None:
+    space = Space(options(free_bytes_min=100, free_bytes_retain=200))
+    for free_bytes, full in ((99, False), (50, False), (49, True)):
+        space.looked(free_bytes)
+        assert (space.full, space.full_to_finish) == (True, full)
