@@ -6,7 +6,7 @@ import pytest
 
 from shardmq.actors.protocol.frames import Route, pack_envelope
 from shardmq.shards import polls as module
-from shardmq.shards.polls import Poll, Polls, PollState
+from shardmq.shards.polls import GroupRead, Poll, Polls, PollState
 from shardmq.shards.requests import Request
 from shardmq.shards.serving import ServedQueue
 from shardmq.shards.state.queues import QueueOffsets
@@ -22,10 +22,12 @@ def poll(
     session: int = 1,
     request_id: int = 1,
     deadline_ms: float = 100.0,
+    group_id: int = 0,
 ) -> Poll:
     route = Route(21, 0, 0, request_id, 30_000)
     request = Request("mailbox", b"peer", pack_envelope(1, session, 0), route, b"header", [])
-    return Poll(request, {one.number: 0 for one in queues}, 1 << 20, deadline_ms)
+    group = GroupRead(group_id, {one.number: 1 for one in queues}) if group_id else None
+    return Poll(request, {one.number: 0 for one in queues}, 1 << 20, deadline_ms, group)
 
 
 def park(polls: Polls, queues: list[ServedQueue], **how: int) -> Poll:
@@ -126,3 +128,36 @@ def test_a_quiet_queue_does_not_collect_the_polls_of_a_busy_one() -> None:
     assert quiet.waiters is not None
     assert len(quiet.waiters.polls) < 10
     assert len(polls._deadlines) < 3_000  # the heap has the same trouble
+
+
+def test_a_fence_makes_ready_who_reads_for_that_group_once() -> None:
+    polls, one, two = Polls(), served(1), served(2)
+    mine = park(polls, [one, two], request_id=1, group_id=7)
+    park(polls, [one], request_id=2, group_id=8)
+    park(polls, [one], request_id=3)
+    polls.fence(one, 7)
+    polls.wake([one])
+    assert mine.ready == [1]
+    assert [poll.request.route.request_id for poll in polls.ready] == [1, 2, 3]
+    polls.fence(served(3), 7)  # nobody waits there
+
+
+def test_a_poll_that_is_parked_again_keeps_its_lists_and_its_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_HEAP_SLACK", 0)
+    polls, busy, quiet, other = Polls(), served(1), served(2), served(3)
+    mine = park(polls, [busy, quiet], request_id=1, group_id=7, deadline_ms=300)
+    for request_id in range(2, 50):
+        polls.wake([busy])
+        assert polls.ready.popleft() is mine
+        # Others come and go meanwhile, so that the heap is cleaned.
+        park(polls, [quiet, other], request_id=request_id, deadline_ms=500)
+        polls.wake([other])
+        polls.ready.popleft().settle()
+        mine.ready = []
+        polls.park(mine, [busy])
+    assert len(polls) == 1
+    assert quiet.waiters is not None
+    assert len(quiet.waiters.polls) < 10
+    assert polls.expired(300) == [mine]
