@@ -71,7 +71,7 @@ class Resending:
         finally:
             self._rates.__exit__(kind, error, traceback)
             self._producer.close()
-            if error is not None:
+            if error is not None and self.sent:
                 note(f"{self.sent:,} were sent before this:")
 
     def send(self, message: Message) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from shardmq.actors.protocol.retries import RETRY_PREFIX
+
 from .errors import CliError
 from .output import note
 from .reading import Ends, Start
@@ -59,6 +61,8 @@ def scanned(
         start = starts if isinstance(starts, Start) else starts[queue.queue_id]
         positions[queue.queue_id] = _seek(consumer, topic, queue, start)
     ends = Ends(positions, {queue.queue_id: queue.latest for queue in chosen})
+    # What comes again is shown with the place where it was first, not with its place here.
+    again = topic.startswith(RETRY_PREFIX)
     while follow or not ends.all_reached:
         try:
             batch = consumer.poll(timeout=_POLL_SECONDS, max_messages=_POLL_MESSAGES)
@@ -67,9 +71,9 @@ def scanned(
             ends.reached(error.queue_id, error.next_offset)
             continue  # the next poll goes on behind it
         for message in batch:
-            if ends.reached(message.queue_id, message.offset + 1) or follow:
+            if again or ends.reached(message.queue_id, message.offset + 1) or follow:
                 yield message
-        if not batch and not follow:
+        if again or not batch:
             # Retention may have taken what we came for: the position then is beyond it.
             for queue_id in positions:
                 ends.reached(queue_id, consumer.position(topic, queue_id))
