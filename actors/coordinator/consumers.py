@@ -4,7 +4,8 @@ Owns which parts that is made of and the order of a turn. `coordinator.py` hands
 groups and what shards answer to GRANT, and sends what it gives back.
 
     group_verbs ─► membership, rebalancing ─► division, assignment
-                                    └───────► granting ─► shards
+              │                     └───────► granting ─► shards
+              └──► resetting ───────────────────┘
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from .parking import Asker
 from .plans import Plans
 from .publishing import Publishing
 from .rebalancing import Rebalancing
+from .resetting import Resetting
 
 __all__ = ["Consumers"]
 
@@ -53,6 +55,7 @@ class Consumers:
         self._rebalancing = Rebalancing(
             ledger, groups, self._plans, self._membership, self._granting
         )
+        self._resetting = Resetting(self._plans, self._rebalancing, self._granting)
         self._verbs = GroupVerbs(
             ledger,
             catalogue,
@@ -61,6 +64,7 @@ class Consumers:
             self._plans,
             self._membership,
             self._rebalancing,
+            self._resetting,
             group_gone=self._group_gone,
         )
         self._leaving: deque[tuple[int, list[int]]] = deque()
@@ -69,7 +73,11 @@ class Consumers:
 
     @property
     def wake_at_ms(self) -> float | None:
-        moments = (self._rebalancing.wake_at_ms, self._granting.wake_at_ms)
+        moments = (
+            self._rebalancing.wake_at_ms,
+            self._granting.wake_at_ms,
+            self._resetting.wake_at_ms,
+        )
         return min((one for one in moments if one is not None), default=None)
 
     def has(self, verb: int) -> bool:
@@ -92,13 +100,17 @@ class Consumers:
     def replied(self, link: str, route: Route, header: bytes, now: Now) -> None:
         """A shard answered."""
         for outcome in self._granting.replied(link, route, header, now):
-            self._rebalancing.outcome(outcome, now)
+            self._resetting.outcome(outcome)
+            if not outcome.probe:
+                self._rebalancing.outcome(outcome, now)
 
     def link_changed(self, link: str, up: bool, now: Now) -> None:
         """A shard came or went."""
         self._start(now)
-        in_force = self._rebalancing.in_force(int(link.removeprefix("shard-"))) if up else ()
-        self._granting.link_changed(link, up, in_force)
+        shard = int(link.removeprefix("shard-"))
+        self._granting.link_changed(link, up, self._rebalancing.in_force(shard) if up else ())
+        # A link that came up again may have been down unseen: what was asked is lost.
+        self._resetting.shard_down(shard)
 
     def topic_changed(self, topic_id: int, now: Now) -> None:
         """A topic is new, has changed or is gone; durably."""
@@ -113,11 +125,12 @@ class Consumers:
             self._leaving.popleft()
             self._granting.groups_changed()
         out = self._rebalancing.turn(now)
-        return out + self._granting.letters(durable, now)
+        out += self._granting.letters(durable, now)
+        return out + self._resetting.turn(now)
 
     def stop(self, text: str) -> list[Letter]:
         """Answers all who wait here."""
-        return self._rebalancing.stop(text)
+        return self._rebalancing.stop(text) + self._resetting.stop(text)
 
     def stats(self) -> dict[str, Any]:
         """Counters since the start, and what is there now."""
@@ -129,6 +142,7 @@ class Consumers:
             "members_left": members.left,
             "members_expired": members.expired,
             "events_parked": self._rebalancing.parked,
+            "resets_waiting": len(self._resetting),
             "rebalances": self._rebalancing.rebalances,
             "releases_forced": self._rebalancing.forced,
             "grants_pending": self._granting.pending,

@@ -14,7 +14,8 @@ A queue that is to move stays with its holder until that has let go of it:
 
 A grant that its holder has never been shown needs no release: nobody can have used it. After a
 restart all grants may have been shown; until the shard has confirmed them they may not be known
-there, so a member that asks for the first time waits for that.
+there, so a member that asks for the first time waits for that. A reset is part of a grant and goes
+over to the next one until it is confirmed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from collections.abc import Collection, Iterable, Mapping
 from ..protocol.group_messages import AssignedQueue, HeldQueue
 from ..protocol.limits import REQUEST_QUEUES_MAX
 from .plans import NOBODY, Plan
-from .records import GrantRow
+from .records import GrantRow, Position
 
 __all__ = ["MEMBER_QUEUES_MAX", "Division"]
 
@@ -114,6 +115,10 @@ class Division:
             )
         return found
 
+    def pending_reset(self, queue: int) -> Position | None:
+        """A reset that no shard has confirmed: the next grant has to carry it on."""
+        return self._rows[queue].reset if queue in self._unshown else None
+
     def current(self) -> dict[int, str]:
         """Who shall have which queue, or has it: what a sticky strategy keeps."""
         return {queue: row.member for queue, row in self._rows.items()} | self._wanted
@@ -144,12 +149,20 @@ class Division:
             if holder == member and queue not in self._released:
                 if self._revoked.pop(queue, None) is not None:
                     self.news[holder] = None
+            elif row is not None and self._is_in_doubt(row):
+                continue
             elif holder not in alive or queue in self._released or queue in self._unshown:
                 free.append((queue, member))
             elif may_revoke and queue not in self._revoked:
                 self._revoked[queue] = alive[holder]
                 self.news[holder] = None
         return free
+
+    def _is_in_doubt(self, row: GrantRow) -> bool:
+        """Whether a former run of the coordinator reset a cursor, and the shard may not know. If it
+        does, its members went on from there, and must not be set back again."""
+        is_unknown = row.queue in self._unconfirmed and row.queue not in self._unshown
+        return row.reset is not None and is_unknown
 
     def leftover(self) -> list[int]:
         """Queues with a holder that are not in the plan any more."""
@@ -164,6 +177,11 @@ class Division:
                 is_news |= held.queue not in self._released
                 self._released.add(held.queue)
         return is_news
+
+    def abandoned(self, member: str) -> None:
+        """A member is gone. Should one of that name come again, it gets new generations, so that
+        the shards tell both apart."""
+        self._released |= self._held.get(member, set())
 
     def impatient(self, now_ms: float) -> bool:
         """Counts queues as released whose holder's time is over; True if there are any."""
@@ -186,15 +204,17 @@ class Division:
         if row.member:
             self._held.setdefault(row.member, set()).add(queue)
 
-    def confirmed(self, queue: int, generation: int) -> None:
-        """The queue's shard has a grant."""
-        row = self._rows.get(queue)
-        if row is None or row.generation != generation or queue not in self._unconfirmed:
-            return
+    def confirmed(self, queue: int) -> bool:
+        """The queue's shard has the grant in force; True if a rebalance had to wait for that."""
+        if queue not in self._unconfirmed:
+            return False
+        row = self._rows[queue]
+        was_in_doubt = self._is_in_doubt(row)
         self._unconfirmed.discard(queue)
         self._unshown.discard(queue)
         if row.member:
             self.news[row.member] = None
+        return was_in_doubt
 
     def gone(self, queues: Collection[int]) -> None:
         """Queues exist no more."""

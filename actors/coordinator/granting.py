@@ -36,6 +36,8 @@ OUT_MAX = 32
 """GRANTs that are out to one shard."""
 RETRY_MS = 500.0
 """After so long without an answer, or after a refusal, a GRANT is sent again."""
+PROBE_MS = 10_000.0
+"""A probe that is not answered for so long is forgotten."""
 
 
 class Pending(NamedTuple):
@@ -54,6 +56,8 @@ class Outcome(NamedTuple):
     cursor_id: int
     asked: GrantQueue
     result: GrantResult
+    probe: int = 0
+    """Which probe it answers; 0: it is a grant."""
 
 
 class _Out(NamedTuple):
@@ -61,6 +65,7 @@ class _Out(NamedTuple):
     """0: which groups exist."""
     queues: dict[int, GrantQueue]
     retry_at_ms: float
+    is_probe: bool = False
 
 
 class _Shard:
@@ -109,9 +114,6 @@ class _Shard:
             self.is_new = True
         for grant in out.queues.values():
             self.add(out.cursor_id, self.names.get(out.cursor_id, ""), grant)
-
-    def is_busy_with(self, cursor_id: int) -> bool:
-        return any(out.cursor_id == cursor_id for out in self.out.values())
 
 
 class Granting:
@@ -193,6 +195,8 @@ class Granting:
         if out is None:
             return []  # an answer to one that was sent again meanwhile
         results = _results(route, header)
+        if out.is_probe:
+            return _probed(shard.number, route, out, results or [])
         if results is None:
             if not out.cursor_id:
                 # Not at once again: a shard that refuses the list would be asked without end.
@@ -217,6 +221,15 @@ class Granting:
         shard = self._by_link[f"shard-{outcome.shard}"]
         self._put_off(shard, outcome.cursor_id, [outcome.asked], now)
 
+    def probe(
+        self, shard: int, cursor_id: int, queues: dict[int, GrantQueue], now: Now
+    ) -> tuple[int, Letter]:
+        """A GRANT that changes nothing: the shard says where cursors would be. It is sent once."""
+        grant = Grant(group_id=cursor_id, queues=list(queues.values()), dry_run=True)
+        out = _Out(cursor_id, queues, now.mono_ms + PROBE_MS, is_probe=True)
+        letter = self._letter(self._by_link[f"shard-{shard}"], out, grant)
+        return self._request_id, letter
+
     def letters(self, durable: int, now: Now) -> list[Letter]:
         """Every GRANT that can be sent now."""
         while self._undurable and self._undurable[0][0] <= durable:
@@ -238,8 +251,10 @@ class Granting:
         """What was not answered, or refused, is due again."""
         late = [one for one, out in shard.out.items() if out.retry_at_ms <= now.mono_ms]
         for request_id in late:
-            shard.take_back(shard.out.pop(request_id))
-            self.resent += 1
+            out = shard.out.pop(request_id)
+            if not out.is_probe:
+                shard.take_back(out)
+                self.resent += 1
         if shard.later and shard.later_at_ms <= now.mono_ms:
             later, shard.later = shard.later, []
             for cursor_id, grant in later:
@@ -254,14 +269,14 @@ class Granting:
 
     def _next_letters(self, shard: _Shard, now: Now) -> list[Letter]:
         sent = []
-        if shard.is_new and not shard.is_busy_with(0):
+        if shard.is_new and not any(not out.cursor_id for out in shard.out.values()):
             shard.is_new = False
             live = self._live_ids()
             if live is not None:
                 ids, id_max = live
                 grant = Grant(live_group_ids=ids, group_id_max=id_max)
                 sent.append(self._letter(shard, _Out(0, {}, now.mono_ms + RETRY_MS), grant))
-        busy = {out.cursor_id for out in shard.out.values()}
+        busy = {out.cursor_id for out in shard.out.values() if not out.is_probe}
         if 0 in busy:
             return sent  # which groups exist comes before anything about one of them
         for cursor_id in [one for one in shard.todo if one not in busy]:
@@ -282,13 +297,10 @@ class Granting:
         self._request_id += 1
         self.sent += 1
         shard.out[self._request_id] = out
-        return shard.link, b"", self.frames(grant, self._request_id)
-
-    def frames(self, grant: Grant, request_id: int) -> list[bytes]:
-        """A GRANT as frames."""
         header = encode_header(grant)
-        route = pack_request(Verb.GRANT, request_id, int(RETRY_MS))
-        return [pack_envelope(self._envelope_epoch, 0, len(header)), route, header]
+        route = pack_request(Verb.GRANT, self._request_id, int(RETRY_MS))
+        envelope = pack_envelope(self._envelope_epoch, 0, len(header))
+        return shard.link, b"", [envelope, route, header]
 
 
 def _results(route: Route, header: bytes) -> list[GrantResult] | None:
@@ -298,3 +310,19 @@ def _results(route: Route, header: bytes) -> list[GrantResult] | None:
         return decode_header(header, GrantReply, route.flags).queues
     except HeaderError:
         return None
+
+
+def _probed(shard: int, route: Route, out: _Out, results: list[GrantResult]) -> list[Outcome]:
+    """What became of each queue of a probe, the ones that the shard did not speak of, too."""
+    by_queue = {result.queue: result for result in results}
+    code = Code.UNAVAILABLE if route.tail == Code.OK else route.tail
+    return [
+        Outcome(
+            shard,
+            out.cursor_id,
+            grant,
+            by_queue.get(queue) or GrantResult(queue=queue, code=code),
+            route.request_id,
+        )
+        for queue, grant in out.queues.items()
+    ]

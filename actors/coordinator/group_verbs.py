@@ -26,6 +26,7 @@ from .parking import Asker
 from .plans import NOBODY, Plans
 from .rebalancing import Rebalancing
 from .records import CursorIdGiven, Group, GroupGone, GroupPut
+from .resetting import Resetting
 from .subscribing import (
     check_join,
     dead_letter_topic,
@@ -59,6 +60,7 @@ class GroupVerbs:
         plans: Plans,
         membership: Membership,
         rebalancing: Rebalancing,
+        resetting: Resetting,
         *,
         group_gone: Callable[[list[int], int], None],
     ) -> None:
@@ -70,6 +72,7 @@ class GroupVerbs:
         self._plans = plans
         self._membership = membership
         self._rebalancing = rebalancing
+        self._resetting = resetting
         self._group_gone = group_gone
         self._by_verb: dict[int, _Row] = {
             Verb.GROUP_JOIN: (g.GroupJoin, self._join),
@@ -78,6 +81,7 @@ class GroupVerbs:
             Verb.GROUP_LIST: (g.GroupList, self._list),
             Verb.GROUP_DESCRIBE: (g.GroupDescribe, self._describe),
             Verb.GROUP_DELETE: (g.GroupDelete, self._delete),
+            Verb.GROUP_RESET: (g.GroupReset, self._reset),
             Verb.SESSIONS_GONE: (g.SessionsGone, self._sessions_gone),
         }
 
@@ -268,6 +272,9 @@ class GroupVerbs:
         self._rebalancing.forget(cursor_ids)
         self._group_gone(cursor_ids, mark)
         return Answer(g.GroupDeleteReply(group_id=group.group_id))
+
+    def _reset(self, wish: g.GroupReset, asker: Asker, now: Now) -> None:
+        self._resetting.reset(wish, self._existing(wish.group), asker, now)
 
     def _existing(self, name: str) -> GroupState:
         state = self._groups.named(name)

@@ -1,25 +1,33 @@
-"""Parking: EVENTS requests that wait for news.
+"""Parking: EVENTS requests wait for news, and are answered with all that their members hold.
 
-Owns the parked requests, at most one per member, and when each has waited long enough. Knows
-neither what the news are nor who is a member. As every member is bounded, so are its requests.
+Owns the parked requests, at most one per member, the versions of what members hold, and when a
+request has waited long enough. Knows neither what the news are nor who is a member: it asks for
+both. As members are bounded, so are their requests.
+
+Versions grow with all news of the coordinator and start above those of its former runs. A member
+that comes with a version of a former run, or none, may hear of grants that shards have yet to
+confirm; so it waits until they have, or until its time is over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ..kernel.ports import Letter, Now
 from ..protocol.codes import Code
 from ..protocol.frames import Route
+from ..protocol.group_messages import AssignedQueue, EventsReply
 from ..protocol.messages import Header
 from ..protocol.replies import error_reply, ok_reply
 from .membership import Member
 from .timers import Timers
 
-__all__ = ["MAILBOX", "Asker", "Parked", "Parking"]
+__all__ = ["MAILBOX", "Asker", "Parking"]
 
 MAILBOX = "mailbox"
 _SESSION_BYTES = 16
+_EPOCH_SHIFT = 32
 
 
 class Asker(NamedTuple):
@@ -48,20 +56,36 @@ class Asker(NamedTuple):
         return same_request and self.envelope == other.envelope
 
 
-class Parked(NamedTuple):
-    """A request that waits."""
-
+class _Parked(NamedTuple):
     asker: Asker
     version: int
     """That the member knows."""
 
 
 class Parking:
-    """The parked requests by member."""
+    """The requests of all members."""
 
-    def __init__(self) -> None:
-        self._parked: dict[Member, Parked] = {}
+    def __init__(
+        self,
+        epoch: int,
+        *,
+        view: Callable[[Member], list[AssignedQueue]],
+        is_ready: Callable[[Member], bool],
+    ) -> None:
+        """
+        Args:
+            epoch: of this run of the coordinator.
+            view: all that a member holds.
+            is_ready: whether all of that is confirmed.
+        """
+        self._epoch = epoch
+        self._view = view
+        self._is_ready = is_ready
+        self._version = epoch << _EPOCH_SHIFT
+        self._parked: dict[Member, _Parked] = {}
         self._ends: Timers[Member] = Timers()
+        self._to_look_at: dict[Member, None] = {}  # no set: its order differs from run to run
+        self._out: list[Letter] = []
 
     def __len__(self) -> int:
         return len(self._parked)
@@ -70,31 +94,61 @@ class Parking:
     def wake_at_ms(self) -> float | None:
         return self._ends.wake_at_ms
 
-    def park(self, member: Member, parked: Parked, until_ms: float) -> Asker | None:
-        """A request waits until `until_ms`; the asker of another one that it replaces."""
+    def park(self, member: Member, asker: Asker, version: int, until_ms: float) -> None:
+        """A member asks, and may wait until `until_ms`. Its former request is answered."""
         former = self._parked.get(member)
-        self._parked[member] = parked
+        if former is not None and not asker.is_resent(former.asker):
+            self._answer(member, former.asker)
+        self._parked[member] = _Parked(asker, version)
         self._ends.set(member, until_ms)
-        if former is None or parked.asker.is_resent(former.asker):
-            return None
-        return former.asker
+        self._to_look_at[member] = None
 
-    def get(self, member: Member) -> Parked | None:
-        """The request of `member` that waits."""
-        return self._parked.get(member)
+    def news(self, member: Member) -> None:
+        """What a member holds has changed."""
+        self._version += 1
+        member.version = self._version
+        self._to_look_at[member] = None
 
-    def take(self, member: Member) -> Asker | None:
-        """Who waits for `member`, and does so no more."""
+    def look_at(self, member: Member) -> None:
+        """What a member may wait for may have happened."""
+        self._to_look_at[member] = None
+
+    def gone(self, member: Member) -> None:
+        """Who asked is no member any more."""
+        self._to_look_at.pop(member, None)
+        asker = self._take(member)
+        if asker is not None:
+            text = f"{member.name[:80]!r} is no member any more; join again"
+            self._out.append(asker.refuse(Code.UNKNOWN_MEMBER, text))
+
+    def letters(self, now: Now) -> list[Letter]:
+        """The answers that leave now."""
+        for member in self._to_look_at:
+            parked = self._parked.get(member)
+            if parked is None or parked.version == member.version:
+                continue
+            if parked.version >> _EPOCH_SHIFT == self._epoch or self._is_ready(member):
+                self._answer(member, self._take(member))
+        self._to_look_at.clear()
+        for member in self._ends.due(now.mono_ms):
+            self._answer(member, self._take(member))
+        out, self._out = self._out, []
+        return out
+
+    def stop(self, text: str) -> list[Letter]:
+        """Answers all who wait."""
+        askers = [parked.asker for parked in self._parked.values()]
+        self._parked.clear()
+        return [asker.refuse(Code.SHUTTING_DOWN, text) for asker in askers]
+
+    def _take(self, member: Member) -> Asker | None:
         parked = self._parked.pop(member, None)
         if parked is None:
             return None
         self._ends.drop(member)
         return parked.asker
 
-    def ended(self, now: Now) -> list[Member]:
-        """Members whose requests have waited long enough. They still have to be taken."""
-        return self._ends.due(now.mono_ms)
-
-    def all(self) -> list[Member]:
-        """Everybody with a request that waits."""
-        return list(self._parked)
+    def _answer(self, member: Member, asker: Asker | None) -> None:
+        if asker is not None:
+            reply = EventsReply(version=member.version, queues=self._view(member))
+            self._out.append(asker.answer(reply))

@@ -1,35 +1,33 @@
 """Rebalancing: queues follow the members, and each member learns what it holds.
 
-Owns the divisions and the versions of what members hold, and does for each event what it takes: a
-new aim, grants in the journal, answers to parked EVENTS. How queues move is `division.py`'s, who is
-there `membership.py`'s, the talk with shards `granting.py`'s.
+Owns the divisions, and does for each event what it takes: a new aim, and grants in the journal. How
+queues move is `division.py`'s, who is there `membership.py`'s, the talk with shards `granting.py`'s
+and that with members `parking.py`'s.
 
 Nothing is done while an event is handled but noting it; the turn's end does all of it once. A group
 is rebalanced at once, and then not again before SETTLE_MS: when many members come together, the
 first gets everything and a moment later all have their share.
 
-An answer of EVENTS holds only grants that shards have confirmed, or that were in the journal when
-the coordinator started. The latter may be news to a shard that crashed, too; so a member that asks
-for the first time in this run of the coordinator is kept waiting until shards have confirmed them,
-or its time is over.
+A member is shown only grants that shards have confirmed, or that were in the journal when the
+coordinator started: those it may have been shown before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ..kernel.ports import Letter, Now
 from ..protocol.codes import Code
-from ..protocol.group_messages import Events, EventsReply
+from ..protocol.group_messages import AssignedQueue, Events
 from .assignment import assigned
 from .division import Division
 from .granting import Granting, Outcome, Pending
 from .groups import Groups, GroupState
 from .ledger import REFUSAL_RETRY_MS, Ledger
 from .membership import Member, Membership
-from .parking import Asker, Parked, Parking
-from .plans import NOBODY, Place, Plan, Plans, grant_of
-from .records import Granted, GrantRow, Position, QueuesGone
+from .parking import Asker, Parking
+from .plans import NOBODY, Plan, Plans, grant_of
+from .records import Granted, GrantRow, Group, Position, QueuesGone
 from .timers import Timers
 from .topics import Refused
 
@@ -38,7 +36,6 @@ __all__ = ["SETTLE_MS", "Rebalancing"]
 SETTLE_MS = 50.0
 """Between two rebalances of one group."""
 RECORD_ROWS_MAX = 1_024
-_EPOCH_SHIFT = 32
 
 
 class Rebalancing:
@@ -57,15 +54,11 @@ class Rebalancing:
         self._plans = plans
         self._membership = membership
         self._granting = granting
-        self._parking = Parking()
+        self._parking = Parking(ledger.epoch, view=self._view, is_ready=self._is_ready)
         self._divisions: dict[int, Division] = {}
         self._due: Timers[Division] = Timers()
         self._impatient: Timers[Division] = Timers()
-        # Dicts, because the order of sets differs from run to run.
-        self._touched: dict[Division, None] = {}
-        self._asked: dict[Member, None] = {}
-        self._out: list[Letter] = []
-        self._version = ledger.epoch << _EPOCH_SHIFT
+        self._touched: dict[Division, None] = {}  # no set: its order differs from run to run
         self.rebalances = self.forced = 0
         """Counters since the start."""
 
@@ -84,9 +77,14 @@ class Rebalancing:
         """EVENTS that wait."""
         return len(self._parking)
 
-    def division(self, cursor_id: int) -> Division | None:
-        """The division of a cursor id, if it ever had a member."""
-        return self._divisions.get(cursor_id)
+    def division(self, state: GroupState, cursor_id: int) -> Division:
+        """The division of a cursor id; a new one, if it never had a member."""
+        division = self._divisions.get(cursor_id)
+        if division is None:
+            group_id, rows = state.group.group_id, state.granted(cursor_id)
+            division = self._divisions[cursor_id] = Division(group_id, cursor_id, rows)
+            division.plan = self._plans.of(state.group)
+        return division
 
     def divisions_of(self, state: GroupState) -> Iterator[tuple[str, Division]]:
         """(member it belongs to, division) of a group; one for "" when clustering."""
@@ -101,15 +99,13 @@ class Rebalancing:
         """Grants in force name members: all count as alive for one lease."""
         for state in self._groups.all():
             group = state.group
-            plan = self._plans.of(group)
-            for cursor_id, rows in state.grants.items():
-                division = self._divisions[cursor_id] = Division(group.group_id, cursor_id, rows)
-                division.plan = plan
+            for cursor_id in state.grants:
+                division = self.division(state, cursor_id)
                 for member in division.holders():
                     self._membership.expect(group.group_id, member, group.lease_ms, now)
                 self.want(division, now)
             for one in self._membership.of(group.group_id).values():
-                one.version = self._next_version()
+                self._parking.news(one)
 
     def joined(
         self, state: GroupState, cursor_id: int, name: str, lease_ms: int, session: str, now: Now
@@ -118,14 +114,11 @@ class Rebalancing:
         group_id = state.group.group_id
         was_settled = self._membership.is_settled(group_id)
         is_new = self._membership.join(group_id, name, lease_ms, session, now)
-        division = self._divisions.get(cursor_id)
-        if division is None:
-            rows = state.granted(cursor_id)
-            division = self._divisions[cursor_id] = Division(group_id, cursor_id, rows)
-            division.plan = self._plans.of(state.group)
-            self.want(division, now)
+        is_first = cursor_id not in self._divisions
+        division = self.division(state, cursor_id)
         if is_new:
-            self._membership.of(group_id)[name].version = self._next_version()
+            self._parking.news(self._membership.of(group_id)[name])
+        if is_new or is_first:
             self.want(division, now)
         self._settled(group_id, was_settled, now)
 
@@ -142,11 +135,7 @@ class Rebalancing:
         if wish.released and division.released(wish.member, wish.released):
             self._want_at(division, now.mono_ms)
         wait_ms = min(wish.wait_ms, asker.route.tail, member.lease_ms / 3)
-        parked = Parked(asker, wish.version)
-        replaced = self._parking.park(member, parked, now.mono_ms + wait_ms)
-        if replaced is not None:
-            self._out.append(replaced.answer(EventsReply(version=wish.version or member.version)))
-        self._asked[member] = None
+        self._parking.park(member, asker, wish.version, now.mono_ms + wait_ms)
 
     def left(self, group_id: int, name: str, now: Now) -> None:
         """A member goes. Raises Refused if there is none."""
@@ -190,10 +179,11 @@ class Rebalancing:
         if row is None or row.generation != asked.generation:
             return
         if result.code == Code.OK:
-            division.confirmed(asked.queue, asked.generation)
+            if division.confirmed(asked.queue):
+                self.want(division, now)
             return
         try:  # Whatever made it so, the next generation is above both.
-            self.grant_again(division, [asked.queue], row.reset, now, above=result.generation)
+            self.grant_again(division, [asked.queue], now, above=result.generation)
         except Refused:
             self._granting.put_off(outcome, now)
 
@@ -223,47 +213,18 @@ class Rebalancing:
             self._watch(division)
         for division in self._due.due(now.mono_ms):
             self._rebalance(division, now)
-        for member in self._parking.ended(now):
-            self._answer(member)
-        self._tell_news()
-        out, self._out = self._out, []
-        return out
+        for division in self._touched:
+            for name in division.news:
+                known = self._membership.get(division.group_id, name)
+                if known is not None:
+                    self._parking.news(known)
+            division.news.clear()
+        self._touched.clear()
+        return self._parking.letters(now)
 
     def stop(self, text: str) -> list[Letter]:
         """Answers all who wait."""
-        askers = [self._parking.take(member) for member in self._parking.all()]
-        return [one.refuse(Code.SHUTTING_DOWN, text) for one in askers if one is not None]
-
-    def _tell_news(self) -> None:
-        for division in self._touched:
-            for name in division.news:
-                member = self._membership.get(division.group_id, name)
-                if member is not None:
-                    member.version = self._next_version()
-                    self._asked[member] = None
-            division.news.clear()
-        self._touched.clear()
-        for member in self._asked:
-            parked = self._parking.get(member)
-            if parked is None or parked.version == member.version:
-                continue
-            if parked.version >> _EPOCH_SHIFT == self._ledger.epoch or self._is_ready(member):
-                self._answer(member)
-        self._asked.clear()
-
-    def _is_ready(self, member: Member) -> bool:
-        """Whether what the member holds is confirmed, as far as can be told now."""
-        division = self._division_of(member)
-        if division is None:
-            return True
-        return division.rebalance_at_ms is None and not division.is_waiting(member.name)
-
-    def _answer(self, member: Member) -> None:
-        asker = self._parking.take(member)
-        division = self._division_of(member)
-        if asker is not None:
-            queues = [] if division is None else division.view(member.name)
-            self._out.append(asker.answer(EventsReply(version=member.version, queues=queues)))
+        return self._parking.stop(text)
 
     # --- one division --------------------------------------------------------------------------
 
@@ -278,23 +239,21 @@ class Rebalancing:
         self._touched[division] = None
         group, former_plan = state.group, division.plan
         plan = self._plans.of(group)
-        members = self._membership.of(group.group_id)
-        if bool(own) != (group.model == "broadcasting"):
-            members = {}  # the group has changed its model; these are cursors of the other one
-        elif own:
-            members = {own: members[own]} if own in members else {}
+        members = self._members_of(division, group, own)
         wanted = assigned(group.strategy, list(members), list(plan), division.current())  # type: ignore[arg-type]
         alive = {name: now.mono_ms + member.lease_ms for name, member in members.items()}
         settled = self._membership.is_settled(group.group_id)
         free = division.rebalance(plan, wanted, alive, may_revoke=settled)
         try:
             self._let_go(division, former_plan, plan, now)
-            self._grant(division, free, plan, None, now)
+            self._grant(division, free, plan, {}, now)
         except Refused:
+            division.plan = former_plan  # what is not read any more has yet to be let go
             self._want_at(division, now.mono_ms + REFUSAL_RETRY_MS)
         self._watch(division)
         # Who waits for the first answer of this run may have waited for no more than this.
-        self._asked.update(dict.fromkeys(members.values()))
+        for member in members.values():
+            self._parking.look_at(member)
 
     def _let_go(self, division: Division, former_plan: Plan, plan: Plan, now: Now) -> None:
         """Nobody holds queues that the group does not read any more."""
@@ -311,32 +270,37 @@ class Rebalancing:
         if gone:
             self._ledger.append(QueuesGone(division.group_id, tuple(sorted(set(gone)))), now)
             division.gone(gone)
-        self._grant(division, [(queue, NOBODY) for queue in unread], former_plan, None, now)
+        self._grant(division, [(queue, NOBODY) for queue in unread], former_plan, {}, now)
 
     def grant_again(
         self,
         division: Division,
         queues: Iterable[int],
-        reset: Position | None,
         now: Now,
         *,
+        resets: Mapping[int, Position] | None = None,
         above: int = 0,
     ) -> None:
-        """Who holds queues, holds them with a new generation.
+        """Who holds queues, holds them with a new generation; above `above`, if that is higher.
+
+        Args:
+            resets: queues whose cursors move, and where to.
 
         Raises:
             Refused: the journal takes nothing just now.
         """
-        pairs = [(queue, row.member) for queue in queues if (row := division.row(queue))]
+        pairs = [
+            (queue, row.member if (row := division.row(queue)) else NOBODY) for queue in queues
+        ]
         self._touched[division] = None
-        self._grant(division, pairs, division.plan, reset, now, above)
+        self._grant(division, pairs, division.plan, resets or {}, now, above)
 
     def _grant(
         self,
         division: Division,
         pairs: list[tuple[int, str]],
-        places: dict[int, Place],
-        reset: Position | None,
+        places: Plan,
+        resets: Mapping[int, Position],
         now: Now,
         above: int = 0,
     ) -> None:
@@ -346,8 +310,9 @@ class Rebalancing:
             rows = []
             for queue, member in pairs[first : first + RECORD_ROWS_MAX]:
                 known = division.row(queue)
-                generation = 0 if known is None else known.generation
-                rows.append(GrantRow(queue, max(generation, above) + 1, member, reset))
+                generation = max(above, 0 if known is None else known.generation) + 1
+                reset = resets.get(queue) or division.pending_reset(queue)
+                rows.append(GrantRow(queue, generation, member, reset))
             granted = Granted(division.group_id, division.cursor_id, tuple(rows))
             mark = self._ledger.append(granted, now)
             for row in rows:
@@ -356,6 +321,15 @@ class Rebalancing:
                 grant = grant_of(place, row)
                 one = Pending(place.shard, division.cursor_id, state.group.name, grant)
                 self._granting.decided(one, mark)
+
+    def _members_of(self, division: Division, group: Group, own: str) -> dict[str, Member]:
+        """Who shares a division. `own`: the member that has it for itself."""
+        members = self._membership.of(division.group_id)
+        if bool(own) != (group.model == "broadcasting"):
+            return {}  # the group has changed its model; these are cursors of the other one
+        if not own:
+            return members
+        return {own: members[own]} if own in members else {}
 
     # --- helpers -------------------------------------------------------------------------------
 
@@ -370,6 +344,16 @@ class Rebalancing:
         text = f"{name[:80]!r} is no member of group {cursor_id} (any more); join again"
         raise Refused(Code.UNKNOWN_MEMBER, text)
 
+    def _view(self, member: Member) -> list[AssignedQueue]:
+        division = self._division_of(member)
+        return [] if division is None else division.view(member.name)
+
+    def _is_ready(self, member: Member) -> bool:
+        division = self._division_of(member)
+        if division is None:
+            return True
+        return division.rebalance_at_ms is None and not division.is_waiting(member.name)
+
     def _division_of(self, member: Member) -> Division | None:
         state = self._groups.get(member.group_id)
         if state is None:
@@ -377,12 +361,10 @@ class Rebalancing:
         return self._divisions.get(state.cursor_id_of(member.name))
 
     def _gone(self, member: Member, now: Now) -> None:
-        asker = self._parking.take(member)
-        if asker is not None:
-            text = f"{member.name[:80]!r} is no member any more; join again"
-            self._out.append(asker.refuse(Code.UNKNOWN_MEMBER, text))
+        self._parking.gone(member)
         division = self._division_of(member)
         if division is not None:
+            division.abandoned(member.name)
             self.want(division, now)
 
     def _settled(self, group_id: int, was_settled: bool, now: Now) -> None:
@@ -401,7 +383,3 @@ class Rebalancing:
             self._impatient.drop(division)
         else:
             self._impatient.set(division, at_ms)
-
-    def _next_version(self) -> int:
-        self._version += 1
-        return self._version

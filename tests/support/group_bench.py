@@ -263,6 +263,11 @@ class Member:
         self.queues = {one.queue: one for one in reply.queues}
         return True
 
+    def connection_ends(self) -> None:
+        """The router says that the member's connection is gone."""
+        session = pack_envelope(77, self.session, 0)[:16].hex()
+        self.bench.ask(Verb.SESSIONS_GONE, g.SessionsGone(sessions=[session]))
+
     def leave(self) -> Any:
         wish = g.GroupLeave(group_id=self.group_id, member=self.name)
         return self.bench.ask(Verb.GROUP_LEAVE, wish, session=self.session)

@@ -1,0 +1,216 @@
+"""Rebalancing: queues follow the members, and no two members hold one."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from shardmq.actors.coordinator.membership import GONE_GRACE_MS
+from shardmq.actors.coordinator.rebalancing import SETTLE_MS
+from shardmq.actors.kernel.ports import Refusal
+from shardmq.actors.protocol import group_messages as g
+from shardmq.actors.protocol.codes import Code
+from support.group_bench import LEASE_MS, GroupBench, all_listen
+
+
+@pytest.fixture
+def bench() -> GroupBench:
+    return GroupBench()
+
+
+def shares(bench: GroupBench) -> list[int]:
+    return sorted(Counter(bench.owners().values()).values())
+
+
+def test_the_first_member_gets_all_queues_with_its_first_answer(bench: GroupBench) -> None:
+    queues = bench.create("orders")
+    member = bench.member("a").listen()
+    assert list(member.queues) == queues
+    assert {one.generation for one in member.queues.values()} == {1}
+    assert bench.in_force(member.group_id) == dict.fromkeys(queues, "a")
+    assert bench.owners() == dict.fromkeys(queues, "a")
+
+
+def test_a_second_member_gets_its_share_when_the_first_has_let_go(bench: GroupBench) -> None:
+    bench.create("orders")
+    first = bench.member("a").listen()
+    second = bench.member("b")
+    bench.wait(SETTLE_MS)
+    first.took()
+    revoked = [one.queue for one in first.queues.values() if one.revoked]
+    assert len(revoked) == 2
+    assert second.listen().queues == {}
+    first.listen()
+    second.listen()
+    assert sorted(second.queues) == revoked
+    assert {one.generation for one in second.queues.values()} == {2}
+    assert sorted([*first.queues, *second.queues]) == sorted(bench.owners())
+
+
+def test_who_stays_keeps_its_queues_with_their_generations(bench: GroupBench) -> None:
+    bench.create("orders", queues=12)
+    members = [bench.member(name) for name in "abc"]
+    all_listen(*members)
+    before = {one.name: dict(one.queues) for one in members}
+    assert [len(one.queues) for one in members] == [4, 4, 4]
+    members.append(bench.member("d"))
+    all_listen(*members)
+    assert [len(one.queues) for one in members] == [3, 3, 3, 3]
+    for member in members[:3]:
+        for queue, held in member.queues.items():
+            assert before[member.name][queue] == held
+
+
+def test_queues_of_one_that_leaves_move_at_once(bench: GroupBench) -> None:
+    bench.create("orders")
+    first, second = bench.member("a"), bench.member("b")
+    all_listen(first, second)
+    assert second.leave() == g.GroupLeaveReply()
+    bench.wait(SETTLE_MS)
+    first.listen()
+    assert len(first.queues) == 4
+    assert bench.replies[second.parked or 0][0] == Code.UNKNOWN_MEMBER
+    assert second.leave()[0] == Code.UNKNOWN_MEMBER
+
+
+def test_queues_of_a_killed_member_move_in_under_a_second(bench: GroupBench) -> None:
+    bench.create("orders")
+    first, second = bench.member("a"), bench.member("b")
+    all_listen(first, second)
+    second.connection_ends()
+    bench.wait(GONE_GRACE_MS - 50)
+    assert not first.took()
+    bench.wait(150)
+    assert first.took()
+    assert len(first.queues) == 4
+
+
+def test_queues_of_a_silent_member_move_when_its_lease_is_over(bench: GroupBench) -> None:
+    bench.create("orders")
+    first, second = bench.member("a"), bench.member("b")
+    all_listen(first, second)
+    for _ in range(LEASE_MS // 1_000 + 1):
+        bench.wait(1_000)
+        first.listen()
+    assert len(first.queues) == 4
+    assert bench.replies[second.events()][0] == Code.UNKNOWN_MEMBER
+
+
+def test_with_nobody_left_queues_are_granted_to_nobody(bench: GroupBench) -> None:
+    queues = bench.create("orders")
+    member = bench.member("a").listen()
+    member.leave()
+    bench.wait(SETTLE_MS)
+    assert bench.in_force(member.group_id) == dict.fromkeys(queues, "")
+    assert bench.owners() == dict.fromkeys(queues)
+    again = bench.member("a")
+    all_listen(again)
+    assert {one.generation for one in again.queues.values()} == {3}
+
+
+def test_who_comes_again_under_its_name_is_told_apart_from_who_went(bench: GroupBench) -> None:
+    bench.create("orders")
+    bench.member("a").listen().leave()
+    again = bench.member("a")
+    all_listen(again)
+    assert {one.generation for one in again.queues.values()} == {2}
+
+
+def test_who_does_not_let_go_has_a_lease_of_time_for_it(bench: GroupBench) -> None:
+    bench.create("orders")
+    first = bench.member("a").listen()
+    second = bench.member("b").listen()
+    for _ in range(LEASE_MS // 1_000):
+        bench.wait(1_000)
+        first.listen(releases=False)
+        second.listen()
+    assert len(first.queues) == 4
+    assert second.queues == {}
+    bench.wait(100)
+    first.listen(releases=False)
+    second.listen()
+    assert (len(first.queues), len(second.queues)) == (2, 2)
+    assert bench.core.stats()["releases_forced"] == 1
+
+
+def test_a_revocation_is_withdrawn_when_the_newcomer_goes(bench: GroupBench) -> None:
+    bench.create("orders")
+    first = bench.member("a").listen()
+    second = bench.member("b")
+    bench.wait(SETTLE_MS)
+    assert first.took()
+    assert any(one.revoked for one in first.queues.values())
+    second.leave()
+    bench.wait(SETTLE_MS)
+    first.listen(releases=False)
+    assert not any(one.revoked for one in first.queues.values())
+    assert {one.generation for one in first.queues.values()} == {1}
+
+
+def test_a_known_member_that_joins_again_moves_nothing(bench: GroupBench) -> None:
+    bench.create("orders")
+    first, second = bench.member("a"), bench.member("b")
+    all_listen(first, second)
+    held, version = dict(first.queues), first.version
+    first.join()
+    bench.wait(200)
+    assert (first.listen().queues, first.version) == (held, version)
+
+
+def test_a_restarted_coordinator_moves_nothing_while_its_members_return(bench: GroupBench) -> None:
+    bench.create("orders")
+    first, second = bench.member("a"), bench.member("b")
+    all_listen(first, second)
+    held = dict(first.queues), dict(second.queues)
+    bench.restart()
+    first.parked = second.parked = None
+    assert first.listen().queues == held[0]
+    newcomer = bench.member("c")
+    bench.wait(1_000)
+    assert (first.listen().queues, newcomer.listen().queues) == (held[0], {})
+    second.parked = second.events()
+    bench.wait(SETTLE_MS)
+    assert second.took()
+    assert second.queues.keys() == held[1].keys()
+    all_listen(first, second, newcomer)
+    assert shares(bench) == [1, 1, 2]
+
+
+def test_who_does_not_return_loses_its_queues_after_a_lease(bench: GroupBench) -> None:
+    bench.create("orders")
+    first, second = bench.member("a"), bench.member("b")
+    all_listen(first, second)
+    bench.restart()
+    first.parked = None
+    for _ in range(LEASE_MS // 1_000):
+        bench.wait(950)
+        assert len(first.listen().queues) == 2
+    bench.wait(600)
+    first.listen()
+    bench.wait(SETTLE_MS)
+    assert len(first.listen().queues) == 4
+
+
+def test_members_that_come_together_cost_few_rebalances(bench: GroupBench) -> None:
+    bench.create("orders", queues=20)
+    members = [bench.member(f"m{number}") for number in range(10)]
+    bench.wait(SETTLE_MS)
+    assert bench.core.stats()["rebalances"] == 2
+    all_listen(*members)
+    assert shares(bench) == [2] * 10
+
+
+def test_a_full_disk_delays_grants_but_no_sign_of_life(bench: GroupBench) -> None:
+    bench.create("orders")
+    first, second = bench.member("a"), bench.member("b")
+    all_listen(first, second)
+    bench.journal.refuses = Refusal.DISK_FULL
+    assert bench.member("c", group="another").join()[0] == Code.DISK_FULL
+    second.leave()
+    bench.wait(2_000)
+    assert len(first.listen().queues) == 2
+    bench.journal.refuses = None
+    first.listen()
+    bench.wait(1_100)
+    assert len(first.listen().queues) == 4

@@ -1,0 +1,129 @@
+"""Subscription rules: one group, one subscription, and who differs is told how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shardmq.actors.coordinator.records import Group
+from shardmq.actors.coordinator.subscribing import (
+    MEMBER_CHARS_MAX,
+    check_join,
+    group_after,
+    lease_of,
+    subscriptions_of,
+)
+from shardmq.actors.coordinator.topics import Refused
+from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.group_messages import GroupJoin, Start, Subscription
+from shardmq.actors.protocol.limits import LEASE_MS
+
+
+def wish(*topics: str, **fields: Any) -> GroupJoin:
+    subscriptions = []
+    for one in topics or ("orders",):
+        topic, _, expression = one.partition(":")
+        subscriptions.append(Subscription(topic=topic, expression=expression or "*"))
+    return GroupJoin(**{"group": "g", "member": "m", "subscriptions": subscriptions, **fields})
+
+
+def after(asked: GroupJoin, known: Group | None = None, *others: str, queue_max: int = 0) -> Group:
+    return group_after(asked, known, others, group_id=7, queue_max=queue_max, now_wall_ms=1)
+
+
+def refused(asked: GroupJoin, known: Group | None = None, *others: str) -> Refused:
+    try:
+        check_join(asked)
+        after(asked, known, *others)
+    except Refused as error:
+        return error
+    raise AssertionError("nothing was refused")
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"group": "no spaces"}, Code.INVALID_NAME),
+        ({"group": "%SYS%x"}, Code.INVALID_NAME),
+        ({"member": ""}, Code.INVALID_NAME),
+        ({"member": "m" * (MEMBER_CHARS_MAX + 1)}, Code.INVALID_NAME),
+        ({"member": "line\nbreak"}, Code.INVALID_NAME),
+        ({"subscriptions": []}, Code.INVALID_ARGUMENT),
+        ({"subscriptions": [Subscription(topic="a b")]}, Code.INVALID_NAME),
+        ({"subscriptions": [Subscription(topic="a", expression="x ||")]}, Code.INVALID_ARGUMENT),
+        ({"subscriptions": [Subscription(topic="a")] * 2}, Code.INVALID_ARGUMENT),
+        ({"lease_ms": 10}, Code.INVALID_ARGUMENT),
+        ({"model": "broadcasting", "retries": True}, Code.INVALID_ARGUMENT),
+        (
+            {"retries": True, "subscriptions": [Subscription(topic="%RETRY%g")]},
+            Code.INVALID_ARGUMENT,
+        ),
+    ],
+)
+def test_what_no_member_may_wish(fields: dict[str, Any], code: Code) -> None:
+    assert refused(wish(**fields)).code == code
+
+
+def test_a_new_group_is_as_its_first_member_wants_it() -> None:
+    asked = wish("b: x||a", "a", start=Start(at="time", time_ms=5), lease_ms=2_000)
+    group = after(asked, queue_max=9)
+    assert [(one.topic, one.expression, one.queue_max) for one in group.topics] == [
+        ("a", "*", 9),
+        ("b", "a || x", 9),
+    ]
+    assert (group.start.at, group.start.time_ms, group.lease_ms) == ("time", 5, 2_000)
+    assert (group.group_id, group.model, group.strategy) == (7, "clustering", "sticky")
+    assert lease_of(wish()) == LEASE_MS
+
+
+def test_the_same_wish_changes_nothing() -> None:
+    group = after(wish("orders:a||b"), queue_max=9)
+    assert after(wish("orders: b || a"), group, queue_max=50) == group
+    assert after(wish("orders: b || a"), group, "other", queue_max=50) == group
+
+
+def test_others_decide_the_start_and_the_longest_lease_counts() -> None:
+    group = after(wish(start=Start(at="earliest"), lease_ms=5_000))
+    joined = after(wish(lease_ms=8_000), group, "other")
+    assert (joined.start.at, joined.lease_ms) == ("earliest", 8_000)
+    assert after(wish(lease_ms=2_000), joined, "other") == joined
+    assert after(wish(lease_ms=2_000), joined).lease_ms == 2_000
+
+
+def test_differences_are_said_topic_by_topic() -> None:
+    group = after(wish("a:x", "b"))
+    error = refused(wish("a:y", "c"), group, "zoe", "amy")
+    assert error.code == Code.SUBSCRIPTION_CONFLICT
+    text = str(error)
+    for part in ("the member amy", "a: `x` there, `y` here", "b: `*` there, nothing here"):
+        assert part in text
+    assert "c: nothing there, `*` here" in text
+
+
+@pytest.mark.parametrize("fields", [{"model": "broadcasting"}, {"strategy": "hash"}])
+def test_members_agree_on_model_and_strategy(fields: dict[str, Any]) -> None:
+    group = after(wish(strategy="average"))
+    error = refused(wish(**fields), group, "other")
+    assert (error.code, "member other" in str(error)) == (Code.SUBSCRIPTION_CONFLICT, True)
+    assert after(wish(), group, "other").strategy == "average", "who names none takes what is"
+    changed = after(wish(**fields), group)
+    assert (changed.model, changed.strategy) == (
+        fields.get("model", "clustering"),
+        fields.get("strategy", "average"),
+    )
+
+
+def test_a_topic_that_stays_keeps_the_moment_of_its_subscription() -> None:
+    group = after(wish("a"), queue_max=5)
+    changed = after(wish("a", "b"), group, queue_max=9)
+    assert [(one.topic, one.queue_max) for one in changed.topics] == [("a", 5), ("b", 9)]
+
+
+def test_retries_are_the_groups_as_long_as_somebody_is_there() -> None:
+    group = after(wish(retries=True))
+    assert [one.topic for one in group.topics] == ["%RETRY%g", "orders"]
+    assert [one.topic for one in subscriptions_of(group)] == ["orders"]
+    assert after(wish(), group, "other") == group
+    assert not after(wish(), group).retries
+    assert after(wish(retries=True), after(wish()), "other").retries
