@@ -20,6 +20,7 @@ from .copies import Copy, StoredBatch, copy_of, encode_copies, shortened
 from .log.errors import DamagedRecord
 from .near import Due, NearEntry, read_entries
 from .requests import FATAL
+from .state.schedule import DELIVER, RETRY
 
 __all__ = ["Copied", "Failed", "Parcel", "copied"]
 
@@ -117,6 +118,7 @@ class _Sources:
         if index >= len(dues):
             raise _Lost(f"the record at log position {lsn} is damaged")
         due = dues[index]
+        assert due.scheduled.kind in (DELIVER, RETRY), "nobody schedules other kinds yet"
         stored = self._batch(due.source, due.entry.offset)
         return copy_of(stored, due.scheduled, due.entry, name, due.stored_at_ms)
 

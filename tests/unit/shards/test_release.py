@@ -14,6 +14,8 @@ from shardmq.actors.protocol.verbs import Verb
 from shardmq.shards import release as module
 from shardmq.shards import release_copies
 from shardmq.shards.copies import copy_of
+from shardmq.shards.state.records import Scheduled, ScheduledEntry, encode_state
+from shardmq.shards.state.schedule import DELIVER
 from support.manual import WALL_MS
 from support.retrying import QUEUE, RETRIES, RetryingShard
 from support.shards import batch, topic
@@ -265,6 +267,23 @@ def test_a_bug_in_one_copy_does_not_stop_the_others(
     shard.restart()
     shard.settle()
     assert bodies(shard) == [b"2", b"1"]
+
+
+# ------------------------------------------------------------------ other kinds
+
+
+def test_what_is_to_be_delivered_late_needs_no_group(shard: RetryingShard) -> None:
+    (span,) = shard.journal.spans(QUEUE, 4, 1, shard.journal.durable)
+    now = shard.clock.now()
+    entry = ScheduledEntry(4, span.lsn, now.wall_ms + 500, 1)
+    one = Scheduled(2, 2, DELIVER, False, 0, "orders", 0, [entry])
+    shard.journal.append_state(encode_state(one), now, queue=QUEUE)
+    shard.settle()
+    assert shard.cursor(QUEUE).ranges == []
+    shard.clock.advance(500)
+    shard.release()
+    (seen,) = shard.seen(2)
+    assert (seen.body, seen.properties) == (b"4", {})
 
 
 # ------------------------------------------------------------------ retention
