@@ -16,7 +16,7 @@ Ten thousand cursors are normal, most without ranges, their texts shared by many
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from sys import intern
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from shardmq.actors.kernel.ports import Record
 
 from ..log.record import STATE
 from .buckets import BUCKET_MASK, BUCKETS, digest_of
-from .ranges import Bounds, add, cut_below
+from .ranges import Bounds, add, cut_below, pairs
 from .records import (
     CURSORS_MOVED,
     GRANTED,
@@ -69,8 +69,10 @@ class Cursor:
         """Ranges above the floor that are done (`ranges.py`)."""
 
 
-def merged(cursor: Cursor, floor: int, ranges: Iterable[tuple[int, int]]) -> tuple[int, Bounds]:
+def merged(cursor: Cursor, floor: int, ranges: Sequence[tuple[int, int]]) -> tuple[int, Bounds]:
     """Floor and ranges of `cursor` when all below `floor` and in `ranges` is done, too."""
+    if not ranges and not cursor.acked:
+        return max(floor, cursor.floor), _NOTHING
     acked = array("Q", cursor.acked)
     for start, stop in ranges:
         add(acked, start, stop)
@@ -142,7 +144,7 @@ class Cursors:
         cursor = self.get(group_id, queue)
         # Without a cursor, its grant was in a damaged stretch whose loss the operator accepted.
         if cursor is not None:
-            ranges = zip(acked[::2], acked[1::2], strict=True)
+            ranges = list(pairs(acked))
             cursor.floor, cursor.acked = merged(cursor, floor, ranges)
 
     def _keep(self, bucket: int, keys: list[int]) -> None:

@@ -217,6 +217,16 @@ def test_a_search_that_is_out_of_time_tells_how_far_it_came(
     assert 0 < result.next_offset < 4
 
 
+def test_a_poll_for_which_there_is_no_room_any_more_is_told_how_far_it_came(
+    shard: GroupedShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard.turn([shard.group_fetch_letter((1, 0), wait_ms=10_000, session=8)])
+    monkeypatch.setattr("shardmq.shards.polls.PARKED_POLLS_MAX", 0)
+    produced = shard.produce_letter((1, batch([b"x"], tags=["open"])))
+    (reply,) = of_session(shard.turn([produced]) + shard.sync(), 8)
+    assert [(one.code, one.next_offset) for one in reply.header.queues] == [(Code.OK, 1)]
+
+
 def test_who_stops_sends_searching_polls_home(shard: GroupedShard) -> None:
     fill(shard, 1, "open")
     shard.turn([shard.group_fetch_letter((1, 0), wait_ms=10_000)])

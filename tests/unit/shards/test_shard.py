@@ -27,7 +27,20 @@ def test_verbs_of_others_are_unknown_here(shard: ShardUnderTest, verb: int) -> N
     assert shard.ask(verb, b"\x80").code == Code.UNKNOWN_VERB
 
 
-@pytest.mark.parametrize("verb", [Verb.PRODUCE, Verb.FETCH, Verb.OFFSETS, Verb.DEFINE])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        Verb.PRODUCE,
+        Verb.FETCH,
+        Verb.OFFSETS,
+        Verb.DEFINE,
+        Verb.GRANT,
+        Verb.ACK,
+        Verb.CURSORS,
+        Verb.NACK,
+        Verb.RELEASE,
+    ],
+)
 @pytest.mark.parametrize(
     "header",
     [
