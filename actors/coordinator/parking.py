@@ -127,7 +127,8 @@ class Parking:
             parked = self._parked.get(member)
             if parked is None or parked.version == member.version:
                 continue
-            if parked.version >> _EPOCH_SHIFT == self._epoch or self._is_ready(member):
+            knows = parked.version != 0 and parked.version >> _EPOCH_SHIFT == self._epoch
+            if knows or self._is_ready(member):
                 self._answer(member, self._take(member))
         self._to_look_at.clear()
         for member in self._ends.due(now.mono_ms):

@@ -15,10 +15,11 @@ coordinator started: those it may have been shown before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
 
 from ..kernel.ports import Letter, Now
 from ..protocol.codes import Code
-from ..protocol.group_messages import AssignedQueue, Events
+from ..protocol.group_messages import AssignedQueue, Events, Strategy
 from .assignment import assigned
 from .division import Division
 from .granting import Granting, Outcome, Pending
@@ -240,7 +241,8 @@ class Rebalancing:
         group, former_plan = state.group, division.plan
         plan = self._plans.of(group)
         members = self._members_of(division, group, own)
-        wanted = assigned(group.strategy, list(members), list(plan), division.current())  # type: ignore[arg-type]
+        strategy = cast(Strategy, group.strategy)
+        wanted = assigned(strategy, list(members), list(plan), division.current())
         alive = {name: now.mono_ms + member.lease_ms for name, member in members.items()}
         settled = self._membership.is_settled(group.group_id)
         free = division.rebalance(plan, wanted, alive, may_revoke=settled)
