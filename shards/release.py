@@ -134,7 +134,7 @@ class Releasing:
         needed = schedule.source_lsn()
         return {
             "schedule_entries": len(schedule),
-            "schedule_slots": schedule.slots,
+            "schedule_periods": schedule.periods,
             "schedule_near": len(self._near),
             "schedule_released": self.released,
             "schedule_lost": self.lost,
@@ -189,10 +189,10 @@ class Releasing:
     def _end_failed(self, now: Now) -> None:
         by_record: dict[tuple[int, str], list[Failed]] = {}
         for one in self._failed:
-            by_record.setdefault((one.entry.slot.queue, one.reason), []).append(one)
+            by_record.setdefault((one.entry.period.queue, one.reason), []).append(one)
         self._failed = []
         for (queue, reason), found in by_record.items():
-            names = [one.entry.slot.name(one.entry.at) for one in found]
+            names = [one.entry.period.name(one.entry.at) for one in found]
             self._journal.append_state(encode_state(EntriesEnded(names, reason)), now, queue=queue)
             self.lost += len(found)
             _log.error(

@@ -90,7 +90,7 @@ def copied(journal: QueueLog, entries: list[NearEntry]) -> Copied:
             _log.exception("a scheduled message could not be copied")
             continue
         copied_bytes += copy.bytes
-        groups.setdefault((entry.slot.queue, copy.born_ms), []).append((copy, entry))
+        groups.setdefault((entry.period.queue, copy.born_ms), []).append((copy, entry))
     parcels: list[Parcel] = []
     for (queue, _), rows in groups.items():
         for chunk in _chunks(rows):
@@ -108,13 +108,13 @@ class _Sources:
         self.bytes = 0
 
     def copy(self, entry: NearEntry) -> Copy:
-        slot = entry.slot
-        name = slot.name(entry.at)
+        period = entry.period
+        name = period.name(entry.at)
         _, lsn, index = name
-        key = (slot.queue, slot.key, lsn)
+        key = (period.queue, period.key, lsn)
         dues = self._dues.get(key)
         if dues is None:
-            dues = self._dues[key] = read_entries(self._journal, slot, lsn)
+            dues = self._dues[key] = read_entries(self._journal, period, lsn)
         if index >= len(dues):
             raise _Lost(f"the record at log position {lsn} is damaged")
         due = dues[index]

@@ -10,21 +10,21 @@ and an entry ends once. Its kind says what happens when it is due:
     DELIVER  the message goes to its queue    RETRY  it comes again, to the retry or the dead letter
     CHECK    its producer is asked                   queue of its group
 
-The theory. Entries may be a million and a year away, so this keeps only what finds them again: the
-entries for one queue and one span of time are a slot, and a slot is the journal positions of its
-entries' records in order, 8 bytes each, a bit for each entry that has ended, the lowest due time
-and the lowest position of a source. When a slot comes near, `near.py` reads its records back. That
-is "time buckets on disk": the disk holds the entries, the memory their whereabouts; a snapshot,
-too, has 8 bytes for each. Spans are the longer the further they are away when the entry is made, so
-that few entries, spread widely, do not make a slot each:
+The theory. Entries may be a million and a year away, so this keeps only what finds them again. The
+entries for one queue that fall due in one span of time make a period, and a period is the journal
+positions of its entries' records in order, 8 bytes each, a bit for each entry that has ended, the
+lowest due time and the lowest position of a source. When a period comes near, `near.py` reads its
+records back. These are the time buckets on disk: the disk holds the entries, the memory their
+whereabouts; a snapshot, too, has 8 bytes for each. Spans are the longer the further they are away
+when the entry is made, so that few entries, spread widely, do not make a period each:
 
-    up to 4 hours ahead    slots of a minute
-    up to 60 days ahead    slots of an hour
-    beyond                 slots of a day
+    up to 4 hours ahead    periods of a minute
+    up to 60 days ahead    periods of an hour
+    beyond                 periods of a day
 
-An entry's name is (key of its slot, lsn of its record, how many entries of that record stand in
-front of it in the slot). A slot whose entries have all ended is gone. As stamps of records never
-fall, no slot gets entries after its span has passed, so none lives for ever.
+An entry's name is (key of its period, lsn of its record, how many entries of that record stand in
+front of it in the period). A period whose entries have all ended is gone. As stamps of records
+never fall, no period gets entries after its span has passed, so none lives for ever.
 
 The watermark is a bucket of its own: it belongs to no queue. It never goes back.
 """
@@ -55,7 +55,7 @@ from .records import (
     tag_of,
 )
 
-__all__ = ["CHECK", "DELIVER", "RETRY", "Schedule", "Slot", "key_of"]
+__all__ = ["CHECK", "DELIVER", "RETRY", "Schedule", "Period", "key_of"]
 
 DELIVER: Final = 1
 RETRY: Final = 2
@@ -64,7 +64,7 @@ CHECK: Final = 3
 WATERMARK_BUCKET: Final = BUCKETS
 _HOUR_MS: Final = 3_600_000
 _SPANS_MS: Final = ((4 * _HOUR_MS, 60_000), (60 * 24 * _HOUR_MS, _HOUR_MS))
-"""(how far ahead at most, span of a slot)"""
+"""(how far ahead at most, span of a period)"""
 _LONGEST_MS: Final = 24 * _HOUR_MS
 _BATCH_FLAGS: Final = 15
 """Where a batch has its flags."""
@@ -75,7 +75,7 @@ assert sys.byteorder == "little", "positions lie in memory as in a snapshot"
 
 
 def key_of(due_ms: int, stored_at_ms: int) -> int:
-    """Key of the slot of an entry that is due at `due_ms` and whose record has that stamp."""
+    """Key of the period of an entry that is due at `due_ms` and whose record has that stamp."""
     start_ms = max(due_ms, stored_at_ms)
     for level, (ahead_ms, span_ms) in enumerate(_SPANS_MS):
         if due_ms - stored_at_ms <= ahead_ms:
@@ -83,7 +83,7 @@ def key_of(due_ms: int, stored_at_ms: int) -> int:
     return start_ms // _LONGEST_MS << 2 | len(_SPANS_MS)
 
 
-class Slot:
+class Period:
     """The entries for one queue and one span of time."""
 
     __slots__ = (
@@ -106,7 +106,7 @@ class Slot:
         self.ended = bytearray()
         """A bit for each entry, as far as any has ended."""
         self.live = 0
-        """Entries that have not ended; 0: the slot is gone."""
+        """Entries that have not ended; 0: the period is gone."""
         self.due_ms = NEVER
         """The lowest due time that any of the entries had."""
         self.source_lsn = NEVER
@@ -158,31 +158,31 @@ class Schedule:
     buckets = BUCKETS + 1
 
     def __init__(self) -> None:
-        self._buckets: list[dict[int, Slot]] = [{} for _ in range(BUCKETS)]
+        self._buckets: list[dict[int, Period]] = [{} for _ in range(BUCKETS)]
         self._lowest: int | None = NEVER
         """Lowest position of a source; None: to be looked for."""
         self._live = 0
         self.watermark_ms = 0
         """Entries up to here are due."""
-        self.unread: dict[Slot, None] = {}
-        """Slots with entries that nobody has taken notice of; for `near.py`, which empties it."""
+        self.unread: dict[Period, None] = {}
+        """Periods with entries that nobody has taken notice of; for `near.py`, which empties it."""
 
     def __len__(self) -> int:
         return self._live
 
-    def slot(self, queue: int, key: int) -> Slot | None:
+    def period(self, queue: int, key: int) -> Period | None:
         return self._buckets[queue & BUCKET_MASK].get(key << _QUEUE_BITS | queue)
 
     @property
-    def slots(self) -> int:
+    def periods(self) -> int:
         return sum(map(len, self._buckets))
 
     def source_lsn(self) -> int:
         """Lowest position of a batch that an entry still needs, `NEVER` if none does. May be lower
-        than it has to be, by what has ended in slots with live entries."""
+        than it has to be, by what has ended in periods with live entries."""
         if self._lowest is None:
             self._lowest = min(
-                (slot.source_lsn for bucket in self._buckets for slot in bucket.values()),
+                (period.source_lsn for bucket in self._buckets for period in bucket.values()),
                 default=NEVER,
             )
         return self._lowest
@@ -212,44 +212,44 @@ class Schedule:
         elif isinstance(state, EntriesEnded):
             self._end(record.queue, state.names)
         elif isinstance(state, QueuesDropped):
-            slots, dropped = self._buckets[record.queue & BUCKET_MASK], set(state.queues)
-            for slot in [one for one in slots.values() if one.queue in dropped]:
-                self._live -= slot.live
-                slot.live = 0
-                self._gone(slot)
+            periods, dropped = self._buckets[record.queue & BUCKET_MASK], set(state.queues)
+            for period in [one for one in periods.values() if one.queue in dropped]:
+                self._live -= period.live
+                period.live = 0
+                self._gone(period)
         else:
             assert isinstance(state, WatermarkRaised)
             self.watermark_ms = max(self.watermark_ms, state.until_ms)
 
     def _add(self, state: Scheduled, record: Record) -> None:
-        slots, queue = self._buckets[state.bucket], state.destination
+        periods, queue = self._buckets[state.bucket], state.destination
         for entry in state.entries:
             key = key_of(entry.due_ms, record.stored_at_ms)
-            slot = slots.get(key << _QUEUE_BITS | queue)
-            if slot is None:
-                slot = slots[key << _QUEUE_BITS | queue] = Slot(queue, key)
-            slot.add(record.lsn, entry.due_ms, entry.lsn)
-            self.unread[slot] = None
+            period = periods.get(key << _QUEUE_BITS | queue)
+            if period is None:
+                period = periods[key << _QUEUE_BITS | queue] = Period(queue, key)
+            period.add(record.lsn, entry.due_ms, entry.lsn)
+            self.unread[period] = None
             if self._lowest is not None:
                 self._lowest = min(self._lowest, entry.lsn)
         self._live += len(state.entries)
 
     def _end(self, queue: int, names: Any) -> None:
         for key, lsn, index in names:
-            slot = self.slot(queue, key)
-            at = -1 if slot is None else slot.place(lsn, index)
-            if slot is None or at < 0:
+            period = self.period(queue, key)
+            at = -1 if period is None else period.place(lsn, index)
+            if period is None or at < 0:
                 continue
-            before = slot.live
-            slot.end(at)
-            self._live -= before - slot.live
-            if not slot.live:
-                self._gone(slot)
+            before = period.live
+            period.end(at)
+            self._live -= before - period.live
+            if not period.live:
+                self._gone(period)
 
-    def _gone(self, slot: Slot) -> None:
-        del self._buckets[slot.queue & BUCKET_MASK][slot.key << _QUEUE_BITS | slot.queue]
-        self.unread.pop(slot, None)
-        if slot.source_lsn == self._lowest:
+    def _gone(self, period: Period) -> None:
+        del self._buckets[period.queue & BUCKET_MASK][period.key << _QUEUE_BITS | period.queue]
+        self.unread.pop(period, None)
+        if period.source_lsn == self._lowest:
             self._lowest = None
 
     # ------------------------------------------------------------------ snapshots
@@ -258,9 +258,9 @@ class Schedule:
         if bucket == WATERMARK_BUCKET:
             return self.watermark_ms or None
         rows = [
-            [slot.queue, slot.key, slot.due_ms, slot.source_lsn, slot.lsns.tobytes(),
-             bytes(slot.ended)]
-            for _, slot in sorted(self._buckets[bucket].items(), key=_key_of_item)
+            [period.queue, period.key, period.due_ms, period.source_lsn, period.lsns.tobytes(),
+             bytes(period.ended)]
+            for _, period in sorted(self._buckets[bucket].items(), key=_key_of_item)
         ]  # fmt: skip
         return rows or None
 
@@ -268,23 +268,23 @@ class Schedule:
         if bucket == WATERMARK_BUCKET:
             self.watermark_ms = state
             return
-        for slot in list(self._buckets[bucket].values()):
-            self._live -= slot.live
-            self._gone(slot)
+        for period in list(self._buckets[bucket].values()):
+            self._live -= period.live
+            self._gone(period)
         for queue, key, due_ms, source_lsn, lsns, ended in state:
-            slot = self._buckets[bucket][key << _QUEUE_BITS | queue] = Slot(queue, key)
-            slot.lsns.frombytes(lsns)
-            slot.ended.extend(ended)
-            slot.live = len(slot.lsns) - int.from_bytes(ended, "little").bit_count()
-            slot.due_ms = slot.unread_due_ms = due_ms
-            slot.source_lsn = source_lsn
-            self._live += slot.live
-            self.unread[slot] = None
+            period = self._buckets[bucket][key << _QUEUE_BITS | queue] = Period(queue, key)
+            period.lsns.frombytes(lsns)
+            period.ended.extend(ended)
+            period.live = len(period.lsns) - int.from_bytes(ended, "little").bit_count()
+            period.due_ms = period.unread_due_ms = due_ms
+            period.source_lsn = source_lsn
+            self._live += period.live
+            self.unread[period] = None
         self._lowest = None
 
     def digest(self) -> int:
         return digest_of(self)
 
 
-def _key_of_item(item: tuple[int, Slot]) -> int:
+def _key_of_item(item: tuple[int, Period]) -> int:
     return item[0]

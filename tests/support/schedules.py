@@ -15,7 +15,7 @@ from shardmq.shards.state.records import (
     ScheduledEntry,
     encode_state,
 )
-from shardmq.shards.state.schedule import RETRY, Schedule, Slot
+from shardmq.shards.state.schedule import RETRY, Period, Schedule
 
 from .disk import SimDisk
 
@@ -53,10 +53,10 @@ class ScheduleUnderTest:
             self.sync()
         return lsn
 
-    def end(self, slot: Slot, *places: int) -> None:
-        names = [slot.name(at) for at in places]
+    def end(self, period: Period, *places: int) -> None:
+        names = [period.name(at) for at in places]
         payload = encode_state(EntriesEnded(names, "tested"))
-        self.journal.append_state(payload, NOW, queue=slot.queue)
+        self.journal.append_state(payload, NOW, queue=period.queue)
 
     def drop(self, queue: int = RETRIES) -> None:
         self.journal.append_state(encode_state(QueuesDropped([queue])), NOW, queue=queue)

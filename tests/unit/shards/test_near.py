@@ -71,7 +71,7 @@ def test_what_the_disk_does_not_have_yet_waits_for_it(log: ScheduleUnderTest) ->
     assert (near.blocked, taken(near, 1_000)) == (False, [100])
 
 
-def test_entries_that_come_to_a_slot_which_was_read_are_read_too(log: ScheduleUnderTest) -> None:
+def test_entries_that_come_to_a_period_which_was_read_are_read_too(log: ScheduleUnderTest) -> None:
     log.add(300)
     near = near_of(log)
     read(near, 1_000)
@@ -101,8 +101,8 @@ def test_a_long_stretch_of_ended_entries_is_passed_over_in_pieces(
     monkeypatch.setattr(module, "READ_PLACES", 100)
     log.add(*range(1_000))
     log.add(5_000)
-    (slot,) = log.schedule.unread
-    log.end(slot, *range(1_000))
+    (period,) = log.schedule.unread
+    log.end(period, *range(1_000))
     near, turns = near_of(log), 0
     while not len(near):
         read(near, MINUTE_MS)
@@ -126,17 +126,33 @@ def test_what_has_ended_is_passed_over_read_or_not(log: ScheduleUnderTest) -> No
     log.add(100, 200, 300)
     near = near_of(log)
     read(near, 1_000)
-    (slot,) = {one.slot for one in near.take(NOW.wall_ms + 100, 1)}
-    log.end(slot, 1)
+    (period,) = {one.period for one in near.take(NOW.wall_ms + 100, 1)}
+    log.end(period, 1)
     log.add(400, queue=9)
     log.drop(9)
     read(near, 1_000)
     assert taken(near, 1_000) == [300]
     again = near_of(log)
-    log.schedule.unread[slot] = None
-    slot.read, slot.unread_due_ms = 0, slot.due_ms
+    log.schedule.unread[period] = None
+    period.read, period.unread_due_ms = 0, period.due_ms
     read(again, 1_000)
     assert taken(again, 1_000) == [100, 300]
+
+
+def test_what_went_with_its_queue_is_cleared_away_in_pieces(
+    log: ScheduleUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.add(*range(100))
+    log.add(500, queue=9)
+    near = near_of(log)
+    read(near, 1_000)
+    log.drop()
+    monkeypatch.setattr(module, "READ_PLACES", 30)
+    assert taken(near, 1_000) == []
+    assert len(near) == 71
+    assert near.due(NOW.wall_ms + 1_000)
+    monkeypatch.undo()
+    assert taken(near, 1_000) == [500]
 
 
 def test_a_restart_reads_the_same_again(log: ScheduleUnderTest) -> None:
@@ -145,7 +161,7 @@ def test_a_restart_reads_the_same_again(log: ScheduleUnderTest) -> None:
     near = near_of(log)
     read(near, 1_000)
     first = near.take(NOW.wall_ms + 60, 10)
-    log.end(first[0].slot, first[0].at)
+    log.end(first[0].period, first[0].at)
     log.sync()
     log.disk.kill()
     log.open()
@@ -161,11 +177,11 @@ def test_a_damaged_record_is_told_with_its_entries(log: ScheduleUnderTest) -> No
     near = near_of(log)
     damaged = read(near, 1_000)
     assert [one.at for one in damaged] == [0, 1]
-    assert read_entries(log.journal, damaged[0].slot, lsn) == []
+    assert read_entries(log.journal, damaged[0].period, lsn) == []
     assert taken(near, 1_000) == [150]
 
 
-def test_a_far_slot_is_listed_once_however_many_entries_it_gets(log: ScheduleUnderTest) -> None:
+def test_a_far_period_is_listed_once_however_many_entries_it_gets(log: ScheduleUnderTest) -> None:
     near = near_of(log)
     for at in range(200):
         log.add(DAY_MS - at, sync=False)

@@ -349,7 +349,7 @@ def test_the_figures_tell_what_is_scheduled(shard: RetryingShard) -> None:
     shard.nack(1, NackMessage(offset=2, delay_ms=86_400_000))
     shard.settle()
     figures = shard.core.stats()
-    assert (figures["schedule_entries"], figures["schedule_slots"]) == (2, 2)
+    assert (figures["schedule_entries"], figures["schedule_periods"]) == (2, 2)
     assert figures["schedule_near"] == 1
     assert figures["schedule_next_due_ms"] == WALL_MS + shard.clock.now().mono_ms + LEVEL_MS
     assert figures["schedule_watermark_ms"] == 0

@@ -23,9 +23,11 @@ def shard() -> RetryingShard:
 
 def due(shard: RetryingShard) -> list[NearEntry]:
     """All entries, read anew."""
-    for slot in (slot for bucket in shard.state.schedule._buckets for slot in bucket.values()):
-        slot.read, slot.unread_due_ms = 0, slot.due_ms
-        shard.state.schedule.unread[slot] = None
+    for period in (
+        period for bucket in shard.state.schedule._buckets for period in bucket.values()
+    ):
+        period.read, period.unread_due_ms = 0, period.due_ms
+        shard.state.schedule.unread[period] = None
     near = Near(shard.journal, shard.state.schedule)
     near.read(1 << 62)
     return near.take(1 << 62, 1_000)

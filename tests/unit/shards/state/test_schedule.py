@@ -1,4 +1,4 @@
-"""Schedule: entries made and ended by records, slots, snapshots, memory, the watermark."""
+"""Schedule: entries made and ended by records, periods, snapshots, memory, the watermark."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shardmq.shards.state.records import (
     WatermarkRaised,
     encode_state,
 )
-from shardmq.shards.state.schedule import NEVER, RETRY, WATERMARK_BUCKET, Schedule, Slot, key_of
+from shardmq.shards.state.schedule import NEVER, RETRY, WATERMARK_BUCKET, Period, Schedule, key_of
 from support.shards import batch
 
 NOW_MS = 1_700_000_000_000
@@ -58,26 +58,26 @@ def applied(*records: LogRecord) -> Schedule:
     return schedule
 
 
-def slot_of(schedule: Schedule, due_ms: int, queue: int = RETRIES) -> Slot:
-    slot = schedule.slot(queue, key_of(NOW_MS + due_ms, NOW_MS))
-    assert slot is not None
-    return slot
+def period_of(schedule: Schedule, due_ms: int, queue: int = RETRIES) -> Period:
+    period = schedule.period(queue, key_of(NOW_MS + due_ms, NOW_MS))
+    assert period is not None
+    return period
 
 
-def test_entries_that_are_due_in_one_minute_share_a_slot() -> None:
+def test_entries_that_are_due_in_one_minute_share_a_period() -> None:
     start = -NOW_MS % MINUTE_MS
     schedule = applied(
         scheduled(start + 5, start + 59_999, start + MINUTE_MS, lsn=500, source_lsn=90),
         scheduled(start + 3, lsn=600, source_lsn=80),
     )
     assert len(schedule) == 4
-    assert schedule.slots == 2
-    slot = slot_of(schedule, start)
-    assert list(slot.lsns) == [500, 500, 600]
-    assert (slot.live, slot.due_ms, slot.source_lsn) == (3, NOW_MS + start + 3, 80)
-    assert [slot.name(at)[1:] for at in range(3)] == [(500, 0), (500, 1), (600, 0)]
-    assert [slot.place(*slot.name(at)[1:]) for at in range(3)] == [0, 1, 2]
-    assert slot.place(500, 2) == slot.place(550, 0) == slot.place(700, 0) == -1
+    assert schedule.periods == 2
+    period = period_of(schedule, start)
+    assert list(period.lsns) == [500, 500, 600]
+    assert (period.live, period.due_ms, period.source_lsn) == (3, NOW_MS + start + 3, 80)
+    assert [period.name(at)[1:] for at in range(3)] == [(500, 0), (500, 1), (600, 0)]
+    assert [period.place(*period.name(at)[1:]) for at in range(3)] == [0, 1, 2]
+    assert period.place(500, 2) == period.place(550, 0) == period.place(700, 0) == -1
 
 
 @pytest.mark.parametrize(
@@ -85,50 +85,50 @@ def test_entries_that_are_due_in_one_minute_share_a_slot() -> None:
     [(0, MINUTE_MS), (4 * HOUR_MS, MINUTE_MS), (4 * HOUR_MS + 1, HOUR_MS),
      (60 * DAY_MS, HOUR_MS), (60 * DAY_MS + 1, DAY_MS), (4_000 * DAY_MS, DAY_MS)],
 )  # fmt: skip
-def test_slots_are_the_longer_the_further_away(ahead_ms: int, span_ms: int) -> None:
+def test_periods_are_the_longer_the_further_away(ahead_ms: int, span_ms: int) -> None:
     key = key_of(NOW_MS + ahead_ms, NOW_MS)
     assert key >> 2 == (NOW_MS + ahead_ms) // span_ms
 
 
-def test_what_is_overdue_lies_in_a_slot_of_the_present() -> None:
+def test_what_is_overdue_lies_in_a_period_of_the_present() -> None:
     assert key_of(0, NOW_MS) == key_of(NOW_MS, NOW_MS)
-    assert slot_of(applied(scheduled(-NOW_MS)), 0).due_ms == 0
+    assert period_of(applied(scheduled(-NOW_MS)), 0).due_ms == 0
 
 
 def test_the_batch_with_the_copy_ends_an_entry_once() -> None:
     schedule = applied(scheduled(10, 20, 30))
-    slot = slot_of(schedule, 10)
-    second = slot.name(1)
+    period = period_of(schedule, 10)
+    second = period.name(1)
     for _ in range(2):
         schedule.apply(copied(second))
         assert len(schedule) == 2
-    assert [slot.has_ended(at) for at in range(3)] == [False, True, False]
-    schedule.apply(copied(slot.name(0), slot.name(2)))
-    assert len(schedule) == schedule.slots == 0
-    assert slot.live == 0
+    assert [period.has_ended(at) for at in range(3)] == [False, True, False]
+    schedule.apply(copied(period.name(0), period.name(2)))
+    assert len(schedule) == schedule.periods == 0
+    assert period.live == 0
     assert not schedule.unread
-    schedule.apply(copied(second))  # of a slot that is gone
+    schedule.apply(copied(second))  # of a period that is gone
 
 
 def test_an_entry_ends_in_its_own_queue_only() -> None:
     schedule = applied(scheduled(10, queue=RETRIES), scheduled(10, queue=RETRIES + 64))
-    name = slot_of(schedule, 10).name(0)
+    name = period_of(schedule, 10).name(0)
     schedule.apply(copied(name))
-    assert schedule.slot(RETRIES, name[0]) is None
-    assert schedule.slot(RETRIES + 64, name[0]) is not None
+    assert schedule.period(RETRIES, name[0]) is None
+    assert schedule.period(RETRIES + 64, name[0]) is not None
 
 
 def test_entries_end_without_a_copy_or_with_their_queue() -> None:
     schedule = applied(scheduled(10, 20), scheduled(10, queue=RETRIES + 64))
-    schedule.apply(state(EntriesEnded([slot_of(schedule, 10).name(0)], "lost"), queue=RETRIES))
+    schedule.apply(state(EntriesEnded([period_of(schedule, 10).name(0)], "lost"), queue=RETRIES))
     assert len(schedule) == 2
     schedule.apply(state(QueuesDropped([RETRIES]), queue=RETRIES & 63))
-    assert len(schedule) == schedule.slots == 1
+    assert len(schedule) == schedule.periods == 1
 
 
 def test_a_name_whose_record_is_lost_ends_nothing_else() -> None:
     schedule = applied(scheduled(10, lsn=500), scheduled(20, lsn=700))
-    key = slot_of(schedule, 10).key
+    key = period_of(schedule, 10).key
     schedule.apply(copied((key, 600, 0), (key, 500, 1)))
     assert len(schedule) == 2
 
@@ -154,13 +154,13 @@ def test_the_watermark_never_goes_back() -> None:
     assert Schedule().snapshot(WATERMARK_BUCKET) is None
 
 
-def test_the_lowest_source_rises_when_slots_go() -> None:
+def test_the_lowest_source_rises_when_periods_go() -> None:
     schedule = Schedule()
     assert schedule.source_lsn() == NEVER
     schedule.apply(scheduled(10, source_lsn=100, lsn=500))
     schedule.apply(scheduled(HOUR_MS, source_lsn=200, lsn=600))
     assert schedule.source_lsn() == 100
-    schedule.apply(copied(slot_of(schedule, 10).name(0)))
+    schedule.apply(copied(period_of(schedule, 10).name(0)))
     assert schedule.source_lsn() == 200
     schedule.apply(scheduled(10, source_lsn=150, lsn=700))
     assert schedule.source_lsn() == 150
@@ -179,7 +179,7 @@ def restored(schedule: Schedule) -> Schedule:
 
 def test_a_restored_schedule_goes_on_like_the_live_one() -> None:
     schedule = applied(scheduled(10, 20, HOUR_MS), scheduled(10, queue=8, lsn=600, source_lsn=50))
-    first = slot_of(schedule, 10)
+    first = period_of(schedule, 10)
     schedule.apply(copied(first.name(1)))
     again = restored(schedule)
     assert again.digest() == schedule.digest()
