@@ -11,21 +11,26 @@ if TYPE_CHECKING:
     from . import aio, errors
     from .admin import Admin
     from .consumer import PullConsumer
+    from .group.outcomes import Discard, Retry
     from .groups import GroupDescription
     from .message import Message
     from .produce.receipts import SendFuture, SendReceipt
     from .producer import Producer
+    from .push import PushConsumer
     from .received import ReceivedMessage
     from .topics import QueueDescription, TopicDescription
 
 __all__ = [
     "Admin",
+    "Discard",
     "GroupDescription",
     "Message",
     "Producer",
     "PullConsumer",
+    "PushConsumer",
     "QueueDescription",
     "ReceivedMessage",
+    "Retry",
     "SendFuture",
     "SendReceipt",
     "TopicDescription",
@@ -35,12 +40,15 @@ __all__ = [
 
 _HOME = {
     "Admin": "admin",
+    "Discard": "group.outcomes",
     "GroupDescription": "groups",
     "Message": "message",
     "Producer": "producer",
     "PullConsumer": "consumer",
+    "PushConsumer": "push",
     "QueueDescription": "topics",
     "ReceivedMessage": "received",
+    "Retry": "group.outcomes",
     "SendFuture": "produce.receipts",
     "SendReceipt": "produce.receipts",
     "TopicDescription": "topics",

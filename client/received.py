@@ -3,26 +3,40 @@
 A batch of 2,000 messages becomes 2,000 of these in one `map`; a row's tag, keys or properties are
 looked up when asked for, in columns that are decoded once for the whole batch. A message keeps its
 batch (up to 8 MiB) in memory: copy the body out of those that are kept for long.
+
+A message that failed and comes again lies in its group's retry queue, as a copy that says where it
+was first. It is shown as the message it was, only `attempt` has grown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from datetime import datetime
 from functools import cached_property
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from shardmq.actors.protocol.batch import BatchView, message_id
+from shardmq.actors.protocol import retries
+from shardmq.actors.protocol.batch import BatchError, BatchView, message_id
 
 from .message import shown
 from .times import datetime_of
 
-__all__ = ["Delivery", "ReceivedMessage", "messages_of", "place_of"]
+__all__ = ["Delivery", "Origin", "ReceivedMessage", "again", "messages_of", "place_of"]
 
 _NO_PROPERTIES: Mapping[str, str] = {}
+
+
+class Origin(NamedTuple):
+    """Where a message was first stored, and how often it was delivered by now."""
+
+    topic: str
+    queue_id: int
+    offset: int
+    attempt: int
 
 
 class Delivery:
@@ -36,6 +50,20 @@ class Delivery:
         self.base_offset = base_offset
         self.stored_at_ms = stored_at_ms
         self.view = view
+        self.attempt = 1
+        """Of all its messages; those of a retry queue know better."""
+        self.is_retry = topic.startswith(retries.RETRY_PREFIX)
+
+    def again(self, attempt: int) -> Delivery:
+        """The same batch as it is delivered another time."""
+        copied = copy(self)
+        copied.attempt = attempt
+        return copied
+
+    @cached_property
+    def origins(self) -> list[Origin]:
+        """Of a retry queue's messages, from what the shard wrote into them."""
+        return [_origin(properties) for properties in self.view.properties() or ()]
 
     @cached_property
     def tags(self) -> Sequence[str | None] | None:
@@ -51,7 +79,10 @@ class Delivery:
 
     @cached_property
     def properties(self) -> list[dict[str, str]] | None:
-        return self.view.properties()
+        properties = self.view.properties()
+        if self.is_retry and properties is not None:
+            properties = [_without_system(one) for one in properties]
+        return properties
 
     @cached_property
     def message_ids(self) -> list[str] | None:
@@ -71,15 +102,18 @@ class ReceivedMessage(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def topic(self) -> str:
-        return self._delivery.topic
+        delivery = self._delivery
+        return delivery.origins[self._index].topic if delivery.is_retry else delivery.topic
 
     @property
     def queue_id(self) -> int:
-        return self._delivery.queue_id
+        delivery = self._delivery
+        return delivery.origins[self._index].queue_id if delivery.is_retry else delivery.queue_id
 
     @property
     def offset(self) -> int:
-        return place_of(self)
+        delivery = self._delivery
+        return delivery.origins[self._index].offset if delivery.is_retry else place_of(self)
 
     @property
     def tag(self) -> str | None:
@@ -134,8 +168,11 @@ class ReceivedMessage(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def attempt(self) -> int:
-        """1 for the first delivery."""
-        return 1
+        """1 for the first delivery to a group."""
+        delivery = self._delivery
+        if delivery.is_retry:
+            return delivery.origins[self._index].attempt + delivery.attempt - 1
+        return delivery.attempt
 
     def __repr__(self) -> str:
         return shown(self, ("queue_id", "offset", "message_id"))
@@ -174,3 +211,25 @@ def place_of(message: ReceivedMessage) -> int:
     delivery, index = message._delivery, message._index
     deltas = delivery.offset_deltas
     return delivery.base_offset + (deltas[index] if deltas else index)
+
+
+def again(message: ReceivedMessage, attempt: int) -> ReceivedMessage:
+    """The same message as it is delivered another time."""
+    return ReceivedMessage(message._delivery.again(attempt), message._index, message.body)
+
+
+def _origin(properties: Mapping[str, str]) -> Origin:
+    try:
+        return Origin(
+            properties[retries.TOPIC],
+            int(properties[retries.QUEUE]),
+            int(properties[retries.OFFSET]),
+            int(properties[retries.ATTEMPT]),
+        )
+    except (KeyError, ValueError) as error:
+        raise BatchError(f"a copy does not say where its message was first: {error!r}") from None
+
+
+def _without_system(properties: Mapping[str, str]) -> dict[str, str]:
+    system = retries.SYSTEM_PROPERTIES
+    return {name: value for name, value in properties.items() if name not in system}

@@ -36,6 +36,7 @@ WITHOUT_UNIT_TEST: dict[str, str] = {
     "client/aio/consumer.py": "tests/e2e/test_client_reading.py",
     "client/aio/link.py": "tests/e2e/test_client_reading.py",
     "client/aio/producer.py": "tests/e2e/test_client_reading.py",
+    "client/aio/push.py": "tests/e2e/test_groups_push.py",
     "client/consumer.py": "tests/e2e/test_client_reading.py",
     "client/link/flows.py": "tests/e2e/test_client_reading.py",
     "client/link/sharing.py": "tests/e2e/test_client_process.py",

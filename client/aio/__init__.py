@@ -9,5 +9,6 @@ from __future__ import annotations
 from .admin import Admin
 from .consumer import PullConsumer
 from .producer import PendingSend, Producer
+from .push import PushConsumer
 
-__all__ = ["Admin", "PendingSend", "Producer", "PullConsumer"]
+__all__ = ["Admin", "PendingSend", "Producer", "PullConsumer", "PushConsumer"]

@@ -65,6 +65,9 @@ class Holding:
 class Worker(Protocol):
     """Who hands messages to the user."""
 
+    def began(self, holding: Holding) -> None:
+        """The queue is read from now on."""
+
     def stop(self, holding: Holding, now: Now) -> None:
         """Nothing more of the queue is handed out; `let_go` follows, at once or later."""
 
@@ -96,7 +99,7 @@ class GroupCore:
         self._worker = worker
         self._subscriptions = subscriptions
         self.membership = Membership(self._core, options.wish(subscriptions), self)
-        self.committer = Committer(self._core, self._refused)
+        self.committer = Committer(self._core, self.refused)
         self._calls: set[Call] = set()
         self._closed = False
 
@@ -220,7 +223,8 @@ class GroupCore:
         self.committer.forget(holding.tracker, remote_error(Code.FENCED, text))
         self._worker.dropped(holding, now)
 
-    def _refused(self, tracker: Tracker, error: ShardMQError, now: Now) -> None:
+    def refused(self, tracker: Tracker, error: ShardMQError, now: Now) -> None:
+        """A shard does not take what this member says of a queue."""
         if error.code in (Code.FENCED, Code.GROUP_NOT_FOUND, Code.STALE_ROUTE):
             self._drop(tracker.queue, now)  # EVENTS tells the rest
         else:
@@ -308,4 +312,5 @@ class GroupCore:
             selection=Selection(tags, tracker.ranges),
         )
         self.committer.add(tracker)
+        self._worker.began(holding)
         return holding.cursor

@@ -14,7 +14,7 @@ from shardmq.actors.protocol.group_messages import (
     Strategy,
     Subscription,
 )
-from shardmq.actors.protocol.limits import LEASE_MS_MAX, LEASE_MS_MIN
+from shardmq.actors.protocol.limits import ATTEMPTS_MAX, LEASE_MS_MAX, LEASE_MS_MIN
 from shardmq.actors.protocol.names import why_invalid_group
 from shardmq.actors.protocol.tags import TagFilter, why_invalid_expression
 
@@ -25,13 +25,15 @@ from ..topics import checked_name
 
 __all__ = [
     "GroupOptions",
+    "PushOptions",
     "Subscriptions",
+    "checked_count",
     "checked_expression",
     "checked_group",
+    "checked_push",
     "start_of",
 ]
 
-RETRY_PREFIX = "%RETRY%"
 Subscriptions = Mapping[str, TagFilter]
 
 
@@ -64,6 +66,38 @@ class GroupOptions(NamedTuple):
             lease_ms=self.lease_ms,
             retries=self.retries,
         )
+
+
+class PushOptions(NamedTuple):
+    """How a push consumer works."""
+
+    ordered: bool
+    max_attempts: int
+    suspend_ms: float
+    timeout_ms: float | None
+    """Of one message; None: it may take as long as it likes."""
+
+
+def checked_push(
+    *, ordered: bool, max_attempts: Any, suspend: Duration, message_timeout: Duration | None
+) -> PushOptions:
+    """The options of a push consumer.
+
+    Raises:
+        InvalidArgument: one is out of its range; the message says which.
+    """
+    checked_count("max_attempts", max_attempts, ATTEMPTS_MAX)
+    timeout_ms = None if message_timeout is None else ms_of(message_timeout, "message_timeout")
+    if timeout_ms is not None and timeout_ms < 1:
+        raise InvalidArgument("message_timeout is at least 0.001 s, or None")
+    return PushOptions(bool(ordered), max_attempts, ms_of(suspend, "suspend"), timeout_ms)
+
+
+def checked_count(name: str, value: Any, count_max: int) -> int:
+    """Raises InvalidArgument if it is not a number from 1 to `count_max`."""
+    if type(value) is not int or not 1 <= value <= count_max:
+        raise InvalidArgument(f"{name} is a number from 1 to {count_max}, not {value!r}")
+    return value
 
 
 def checked_group(

@@ -61,6 +61,9 @@ class PullGroup:
 
     # ------------------------------------------------------------------------ the core's worker
 
+    def began(self, holding: Holding) -> None:
+        """Nothing to prepare."""
+
     def stop(self, holding: Holding, now: Now) -> None:
         cursor = holding.cursor
         assert cursor is not None, "only a queue that is read can be stopped"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from shardmq.actors.protocol.batch import BatchView, encode_batch, read_batch_header
+import pytest
+
+from shardmq.actors.protocol.batch import BatchError, BatchView, encode_batch, read_batch_header
 from shardmq.actors.protocol.columns import Columns
 from shardmq.client.message import check_message
-from shardmq.client.received import Delivery, ReceivedMessage, messages_of
+from shardmq.client.received import Delivery, ReceivedMessage, again, messages_of, place_of
 
 
 def received(columns: Columns, from_offset: int = 0) -> list[ReceivedMessage]:
@@ -62,3 +64,34 @@ def test_it_can_be_sent_again_compared_and_shown() -> None:
     assert message != "message"
     assert "secret" not in repr(message)
     assert len(repr(message)) < 300
+
+
+def test_a_message_of_a_retry_queue_is_shown_as_the_one_that_failed() -> None:
+    system = {"%TOPIC": "orders", "%QUEUE": "3", "%OFFSET": "17", "%ATTEMPT": "4"}
+    columns = Columns(
+        [b"a"], properties=[{**system, "p": "v"}], message_ids=["f" * 32], offset_deltas=[0]
+    )
+    batch = encode_batch(
+        columns, producer_id=3, first_sequence=9, first_born_ms=5_000, last_born_ms=6_000
+    )
+    view = BatchView(batch, read_batch_header(batch))
+    (retried,) = messages_of(Delivery("%RETRY%g", 2, 100, 7_000, view), 0)
+    assert (retried.topic, retried.queue_id, retried.offset) == ("orders", 3, 17)
+    assert (retried.attempt, retried.message_id) == (4, "f" * 32)
+    assert retried.properties == {"p": "v"}
+    assert place_of(retried) == 100
+    assert again(retried, 2).attempt == 5
+    (dead,) = messages_of(Delivery("%DLQ%g", 2, 100, 7_000, view), 0)
+    assert (dead.topic, dead.offset) == ("%DLQ%g", 100), "a dead letter is a message like others"
+    assert dead.properties["%ATTEMPT"] == "4"
+
+
+def test_a_copy_that_does_not_say_where_it_comes_from_is_malformed() -> None:
+    columns = Columns([b"a"], properties=[{"%TOPIC": "orders"}])
+    batch = encode_batch(
+        columns, producer_id=3, first_sequence=9, first_born_ms=5_000, last_born_ms=6_000
+    )
+    view = BatchView(batch, read_batch_header(batch))
+    (message,) = messages_of(Delivery("%RETRY%g", 2, 100, 7_000, view), 0)
+    with pytest.raises(BatchError, match="%QUEUE"):
+        assert message.topic

@@ -1,0 +1,281 @@
+"""PushConsumer under asyncio: the core of the threaded one; its workers are tasks.
+
+A listener may be a coroutine function. A plain function is called in the event loop and holds it up
+for as long as it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from collections.abc import Callable
+from functools import partial
+from inspect import isawaitable
+from typing import Any
+
+from ..consume.fetcher import Fetcher
+from ..consume.options import FETCH_BYTES, FetcherOptions
+from ..consume.positions import StartFrom
+from ..errors import ClosedError, InvalidArgument, NotSupported, ShardMQError, TimedOut
+from ..group.acks import Commit
+from ..group.mode import Mode
+from ..group.options import checked_count, checked_group, checked_push
+from ..group.outcomes import failure_of, steered
+from ..group.push import PushGroup
+from ..group.work import Listener, Work
+from ..link.wire import now
+from ..naming import unique_name
+from ..push import CONCURRENCY_MAX, PREFETCH_BYTES, PREFETCH_MESSAGES, checked_listener
+from ..times import Duration, ms_of
+from .link import acquire, release
+
+__all__ = ["PushConsumer"]
+
+_log = logging.getLogger("shardmq.client")
+
+
+class PushConsumer:
+    """A member of a group that calls listeners with messages; arguments and errors as
+    `shardmq.client.PushConsumer`.
+
+    Args:
+        concurrency: tasks that call listeners.
+        message_timeout: seconds after which a listener is cancelled; None: never.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        group: str | None = None,
+        *,
+        model: str = "clustering",
+        ordered: bool = False,
+        start_from: StartFrom = "latest",
+        concurrency: int = 20,
+        max_attempts: int = 16,
+        name: str | None = None,
+        message_timeout: Duration | None = None,
+        suspend: Duration = 1.0,
+        prefetch_messages: int = PREFETCH_MESSAGES,
+        prefetch_bytes: int = PREFETCH_BYTES,
+        commit_interval: Duration = 1.0,
+        lease: Duration | None = None,
+        strategy: str | None = None,
+        drain_timeout: Duration = 30.0,
+        timeout: Duration = 10.0,
+        credentials: Any = None,
+    ) -> None:
+        self._closed = True
+        if credentials is not None:
+            raise NotSupported("credentials: access control comes with a later release")
+        if group is None:
+            raise InvalidArgument("a push consumer needs a group", hint="give a `group`")
+        self._concurrency = checked_count("concurrency", concurrency, CONCURRENCY_MAX)
+        self._member = checked_group(
+            group, unique_name() if name is None else name, start_from, model=model,
+            commit_interval=commit_interval, lease=lease, strategy=strategy,
+            retries=model == "clustering",
+        )  # fmt: skip
+        options = checked_push(
+            ordered=ordered, max_attempts=max_attempts, suspend=suspend,
+            message_timeout=message_timeout,
+        )  # fmt: skip
+        # A task that takes too long can be cancelled: no need to give up on it from outside.
+        self._message_timeout_ms, self._options = (
+            options.timeout_ms,
+            options._replace(timeout_ms=None),
+        )
+        fetching = FetcherOptions(
+            FETCH_BYTES,
+            checked_count("prefetch_bytes", prefetch_bytes, 1 << 40),
+            "earliest",
+            checked_count("prefetch_messages", prefetch_messages, 1 << 40),
+        )
+        self._drain_ms = ms_of(drain_timeout, "drain_timeout")
+        self._timeout_ms = ms_of(timeout, "timeout")
+        self._mode = Mode(self._member)
+        self._listeners: dict[str, Listener] = {}
+        self._group: PushGroup | None = None
+        self._idle: list[asyncio.Future[None]] = []
+        self._workers: set[asyncio.Task[None]] = set()
+        self._ending = False
+        self._stop_wanted = False
+        self._connection = connection = acquire(url)
+        self._fetcher = Fetcher(connection.core, connection.routes, fetching)
+        self._closed = False
+
+    def subscribe(
+        self,
+        topic: str,
+        expression: str = "*",
+        listener: Callable[..., Any] | None = None,
+        *,
+        batch: int | None = None,
+    ) -> None:
+        """Calls, and awaits, `listener(message)` with messages of a topic."""
+        self._check_open()
+        found = checked_listener(listener, batch)
+        self._mode.subscribes(topic, expression, started=self._group is not None)
+        self._listeners[topic] = found
+
+    async def start(self) -> None:
+        """Joins the group: returns once it has accepted this member and the start positions are
+        durable, so that no message sent from then on is missed."""
+        self._check_open()
+        if self._group is not None:
+            return
+        self._mode.starts()
+        self._group = group = PushGroup(
+            self._fetcher, self._member, self._options, self._mode.subscriptions, self._listeners
+        )
+        self._connection.run(partial(group.start, self._news))
+        settled = await self._connection.wait(lambda: group.core.settled, self._timeout_ms)
+        error = group.core.error
+        if not settled and error is None:
+            error = TimedOut(f"group {self._member.group!r} did not take this member in time")
+        if error is not None:
+            self._group = None
+            self._connection.run(group.core.leave)
+            group.close()
+            raise error
+
+    async def wait(self, timeout: Duration | None = None) -> bool:
+        """Waits until `stop` or `close` is called; False after `timeout` seconds."""
+        group = self._group
+        if group is None:
+            self._check_open()
+            raise InvalidArgument("this consumer has not started", hint="call start() first")
+        timeout_ms = None if timeout is None else ms_of(timeout, "timeout")
+        done = await self._connection.wait(
+            lambda: self._stop_wanted or group.core.has_failed, timeout_ms
+        )
+        if group.core.error is not None and not self._closed:
+            raise group.core.error
+        return done or self._closed
+
+    def stop(self) -> None:
+        """Lets `wait` return; a listener, too, may call it."""
+        self._stop_wanted = True
+        if not self._closed:
+            self._connection.turn()
+
+    async def close(self) -> None:
+        """Lets listeners finish what they are at, acks it and leaves the group. May be called
+        again; from a listener it is the same as `stop`."""
+        if asyncio.current_task() in self._workers:
+            self.stop()
+            return
+        if self._closed:
+            return
+        self._closed = self._stop_wanted = True
+        if self._group is not None:
+            await self._leave(self._group)
+        self._fetcher.close()
+        self._connection.turn()
+        for worker in list(self._workers):
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        release(self._connection)
+
+    async def __aenter__(self) -> PushConsumer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        return f"<aio.PushConsumer{' closed' if self._closed else ''}>"
+
+    # ----------------------------------------------------------------------------------- workers
+
+    def _news(self) -> None:
+        """One more worker is of use, perhaps."""
+        group = self._group
+        if group is None or not (self._ending or group.dispatcher.wants_another):
+            return
+        if self._idle:
+            idle = self._idle.pop()
+            if not idle.done():
+                idle.set_result(None)
+        elif len(self._workers) < self._concurrency and not self._ending:
+            worker = asyncio.get_running_loop().create_task(self._work(group))
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    async def _work(self, group: PushGroup) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            work = group.take(now())
+            if work is None:
+                if self._ending:
+                    return
+                idle = loop.create_future()
+                self._idle.append(idle)
+                self._connection.turn()
+                await idle
+                continue
+            self._news()
+            self._connection.turn()
+            await self._run(work)
+            group.finish(work, now())
+            self._connection.turn()
+            await asyncio.sleep(0)  # others have their turn, however quick the listener is
+
+    async def _run(self, work: Work) -> None:
+        """Calls the listener with each message of a run, or with all of them."""
+        if work.listener.batch:
+            messages = list(work.iterator)
+            await self._call(work, messages, messages)
+            return
+        for message in work.iterator:
+            if not await self._call(work, message, [message]) and work.stops_at_failure:
+                return
+
+    async def _call(self, work: Work, given: Any, messages: list[Any]) -> bool:
+        try:
+            outcome = work.listener.call(given)
+            if isawaitable(outcome):
+                if self._message_timeout_ms is None:
+                    outcome = await outcome
+                else:
+                    outcome = await asyncio.wait_for(outcome, self._message_timeout_ms / 1000)
+        except Exception as error:
+            work.failures += [failure_of(message, error) for message in messages]
+            return False
+        if outcome is None:
+            return True
+        found = [steered(message, outcome) for message in messages]
+        work.failures += [failure for failure in found if failure is not None]
+        return found[0] is None
+
+    # ------------------------------------------------------------------------------------ inside
+
+    async def _leave(self, group: PushGroup) -> None:
+        self._ending = True
+        group.drain()
+        while self._idle:
+            self._news()
+        if not await self._connection.wait(lambda: group.is_drained, self._drain_ms):
+            _log.warning("listeners did not end in time: their messages come again")
+        commits: list[Commit] = []
+        self._connection.run(lambda now: commits.append(group.commit(now)))
+        try:
+            if not await self._connection.wait(lambda: commits[0].settled, self._timeout_ms):
+                raise TimedOut("the broker did not answer a commit in time")
+            if commits[0].error is not None:
+                raise commits[0].error
+        except ShardMQError as error:
+            _log.warning("the last commit failed, some messages come again: %s", error)
+        self._connection.run(group.core.leave)
+        membership = group.core.membership
+        await self._connection.wait(lambda: membership.has_left, self._timeout_ms)
+        group.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("consumer")

@@ -1,0 +1,140 @@
+"""Nacker: tells the shards which messages failed. Pure.
+
+One NACK for each shard is on its way at a time; what fails meanwhile goes with the next. A message
+that failed is done for this member only when the shard has answered: then it is acked there, and
+sure to come again or to lie among the dead letters, in one step.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from shardmq.actors.kernel.ports import Now
+from shardmq.actors.protocol.codec import HeaderError, decode_header, encode_header
+from shardmq.actors.protocol.codes import Code, row_of
+from shardmq.actors.protocol.group_messages import Nack, NackMessage, NackQueue, NackReply
+from shardmq.actors.protocol.verbs import Verb
+
+from ..errors import ShardMQError, remote_error
+from ..link.calls import Call, Reply
+from ..link.core import ClientCore
+from .tracker import Tracker
+
+__all__ = ["Nacker"]
+
+NACK_MS = 10_000.0
+AGAIN_MS = 500.0
+MESSAGES_MAX = 1_000
+CHARS_MAX = 256 * 1024
+"""Of the causes and traces of one request: a header has 1 MiB at most."""
+
+
+class _Waiting(NamedTuple):
+    tracker: Tracker
+    message: NackMessage
+    then: Callable[[bool, Now], None]
+
+
+class Nacker:
+    """The failed messages of one member."""
+
+    def __init__(
+        self,
+        core: ClientCore,
+        max_attempts: int,
+        refused: Callable[[Tracker, ShardMQError, Now], None],
+    ) -> None:
+        self.group_id = 0
+        self._core = core
+        self._max_attempts = max_attempts
+        self._refused = refused
+        self._waiting: dict[int, deque[_Waiting]] = {}
+        """By shard."""
+        self._calls: dict[int, Call] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """True if every failure was told."""
+        return not self._calls and not any(self._waiting.values())
+
+    def add(
+        self, tracker: Tracker, message: NackMessage, then: Callable[[bool, Now], None], now: Now
+    ) -> None:
+        """A message failed; `then(told, now)` follows: False if it is not this member's any more,
+        or if the broker cannot take it back."""
+        self._waiting.setdefault(tracker.shard, deque()).append(_Waiting(tracker, message, then))
+        self._tell(tracker.shard, now)
+
+    def close(self) -> None:
+        """Forgets everything in flight."""
+        for call in self._calls.values():
+            self._core.forget(call)
+        self._calls.clear()
+        self._waiting.clear()
+
+    def _tell(self, shard: int, now: Now) -> None:
+        waiting = self._waiting.get(shard)
+        if shard in self._calls or not waiting:
+            return
+        told: list[_Waiting] = []
+        queues: dict[int, NackQueue] = {}
+        chars = 0
+        while waiting and len(told) < MESSAGES_MAX and chars < CHARS_MAX:
+            one = waiting[0]
+            generation = one.tracker.generation
+            queue = queues.setdefault(
+                one.tracker.queue,
+                NackQueue(queue=one.tracker.queue, generation=generation, messages=[]),
+            )
+            if queue.generation != generation:
+                break  # granted anew in the meantime: another request
+            queue.messages.append(one.message)
+            chars += len(one.message.cause) + len(one.message.detail)
+            told.append(waiting.popleft())
+        header = Nack(
+            group_id=self.group_id,
+            max_attempts=self._max_attempts,
+            queues=list(queues.values()),
+        )
+        call = Call(
+            Verb.NACK,
+            encode_header(header),
+            partial(self._answered, shard, told),
+            deadline_ms=now.mono_ms + NACK_MS,
+            shard=shard,
+        )
+        self._calls[shard] = call
+        self._core.submit(call, now)
+
+    def _answered(self, shard: int, told: Sequence[_Waiting], reply: Reply, now: Now) -> None:
+        del self._calls[shard]
+        error: ShardMQError | None = None
+        codes: dict[int, tuple[int, str]] = {}
+        if reply.code == Code.OK:
+            try:
+                answer = decode_header(reply.header, NackReply)
+                codes = {result.queue: (result.code, result.message) for result in answer.queues}
+            except HeaderError as unreadable:
+                error = remote_error(Code.INTERNAL, f"the answer cannot be read: {unreadable}")
+        else:
+            header = reply.error()
+            error = remote_error(reply.code, header.message, header.hint)
+        again: list[_Waiting] = []
+        for one in told:
+            code, text = codes.get(one.tracker.queue, (Code.INTERNAL, "the shard did not say"))
+            fault = error if error is not None else remote_error(code, text)
+            if error is None and code == Code.OK:
+                one.then(True, now)
+            elif row_of(fault.code).retryable:
+                again.append(one)
+            else:
+                self._refused(one.tracker, fault, now)
+                one.then(False, now)
+        if again:
+            self._waiting.setdefault(shard, deque()).extendleft(reversed(again))
+            self._core.timers.at(now.mono_ms + AGAIN_MS, partial(self._tell, shard))
+        else:
+            self._tell(shard, now)

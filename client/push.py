@@ -1,0 +1,347 @@
+"""PushConsumer: calls listeners with the messages of a group, in threads. A shell: what a worker
+does next, and what its listener's end means, is decided in `group/`.
+
+A worker takes the connection's lock once for a run of messages, not for each. Workers are started
+when there is something to do, up to `concurrency`, and sleep each on a latch of its own: with a
+quick listener one of them is awake.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+import warnings
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from .consume.fetcher import Fetcher
+from .consume.options import FETCH_BYTES, FetcherOptions
+from .consume.positions import StartFrom
+from .errors import ClosedError, InvalidArgument, NotSupported, ShardMQError, TimedOut
+from .group.acks import Commit
+from .group.mode import Mode
+from .group.options import checked_count, checked_group, checked_push
+from .group.push import PushGroup
+from .group.work import Listener, Work, run
+from .link.sharing import acquire, release
+from .link.wire import now
+from .naming import unique_name
+from .times import Duration, ms_of
+
+__all__ = ["PushConsumer", "checked_listener"]
+
+CONCURRENCY_MAX = 1_000
+PREFETCH_MESSAGES = 65_536
+PREFETCH_BYTES = 16 * 1024 * 1024
+STUCK_MAX = 10
+"""Workers that hang in listeners, in multiples of `concurrency`, before no others take over."""
+JOIN_SECONDS = 5.0
+_log = logging.getLogger("shardmq.client")
+
+
+class PushConsumer:
+    """A member of a group that calls listeners with messages.
+
+    A listener that returns has done its message. One that raises has not: the message comes again
+    after 10 s, then 30 s, 1 min ... up to 2 h; at the end of `max_attempts` it lies among the
+    group's dead letters. `Retry` and `Discard`, raised or returned, steer that by hand.
+
+    Args:
+        url: the broker, `tcp://host:port`; None for SHARDMQ_URL or the default.
+        group: the consumer group.
+        model: "clustering": members share the messages; "broadcasting": each gets all of them, and
+            a message that fails is not delivered again.
+        ordered: messages with the same ordering key (those without one: of the same queue) one
+            after the other. One that fails is tried again after `suspend` seconds, and only those
+            behind it wait.
+        start_from: where the group starts where it has never been: "earliest", "latest", a time.
+        concurrency: threads that call listeners.
+        max_attempts: deliveries of one message.
+        name: this member's, unique in the group; None makes one. A broadcasting member resumes by
+            it.
+        message_timeout: seconds after which a listener's message counts as failed, though its
+            thread cannot be stopped; None: never.
+        prefetch_messages, prefetch_bytes: nothing more is fetched while so much is not done.
+        commit_interval: how often the broker is told what is done, in seconds.
+        lease: seconds after which a silent member loses its queues; None: the broker's default.
+        strategy: how queues are shared out: sticky, average, circle or hash; None: as the group
+            does.
+        drain_timeout: how long `close` waits for listeners, in seconds.
+        timeout: for requests, in seconds.
+
+    Raises:
+        InvalidArgument, NotSupported: an argument is not valid.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        group: str | None = None,
+        *,
+        model: str = "clustering",
+        ordered: bool = False,
+        start_from: StartFrom = "latest",
+        concurrency: int = 20,
+        max_attempts: int = 16,
+        name: str | None = None,
+        message_timeout: Duration | None = None,
+        suspend: Duration = 1.0,
+        prefetch_messages: int = PREFETCH_MESSAGES,
+        prefetch_bytes: int = PREFETCH_BYTES,
+        commit_interval: Duration = 1.0,
+        lease: Duration | None = None,
+        strategy: str | None = None,
+        drain_timeout: Duration = 30.0,
+        timeout: Duration = 10.0,
+        credentials: Any = None,
+    ) -> None:
+        self._closed = True
+        if credentials is not None:
+            raise NotSupported("credentials: access control comes with a later release")
+        if group is None:
+            raise InvalidArgument("a push consumer needs a group", hint="give a `group`")
+        self._concurrency = checked_count("concurrency", concurrency, CONCURRENCY_MAX)
+        member = checked_group(
+            group, unique_name() if name is None else name, start_from, model=model,
+            commit_interval=commit_interval, lease=lease, strategy=strategy,
+            retries=model == "clustering",
+        )  # fmt: skip
+        self._member = member
+        self._options = checked_push(
+            ordered=ordered, max_attempts=max_attempts, suspend=suspend,
+            message_timeout=message_timeout,
+        )  # fmt: skip
+        fetching = FetcherOptions(
+            FETCH_BYTES,
+            checked_count("prefetch_bytes", prefetch_bytes, 1 << 40),
+            "earliest",
+            checked_count("prefetch_messages", prefetch_messages, 1 << 40),
+        )
+        self._drain_ms = ms_of(drain_timeout, "drain_timeout")
+        self._timeout_ms = ms_of(timeout, "timeout")
+        self._mode = Mode(member)
+        self._listeners: dict[str, Listener] = {}
+        self._group: PushGroup | None = None
+        self._idle: list[threading.Lock] = []
+        self._workers: set[threading.Thread] = set()
+        self._stuck = 0
+        self._ending = False
+        self._stop_wanted = False
+        self._connection = connection = acquire(url)
+        self._fetcher = Fetcher(connection.core, connection.routes, fetching)
+        self._closed = False
+
+    # ---------------------------------------------------------------------------------- starting
+
+    def subscribe(
+        self,
+        topic: str,
+        expression: str = "*",
+        listener: Callable[..., Any] | None = None,
+        *,
+        batch: int | None = None,
+    ) -> None:
+        """Calls `listener(message)` with messages of a topic, all or those with one of the tags:
+        "paid || shipped". With `batch` it is called with lists of at most so many messages.
+
+        Raises:
+            InvalidArgument: no tag expression, no listener, or this consumer has started.
+        """
+        self._check_open()
+        found = checked_listener(listener, batch)
+        if inspect.iscoroutinefunction(listener):
+            hint = "use shardmq.client.aio.PushConsumer"
+            raise InvalidArgument("this listener is a coroutine function", hint=hint)
+        self._mode.subscribes(topic, expression, started=self._group is not None)
+        self._listeners[topic] = found
+
+    def start(self) -> None:
+        """Joins the group: returns once it has accepted this member and the start positions are
+        durable, so that no message sent from then on is missed.
+
+        Raises:
+            SubscriptionConflict: another member subscribed to something else.
+            TopicNotFound: a topic does not exist.
+            TimedOut: the broker did not answer.
+        """
+        self._check_open()
+        if self._group is not None:
+            return
+        self._mode.starts()
+        group = PushGroup(
+            self._fetcher, self._member, self._options, self._mode.subscriptions, self._listeners
+        )
+        group.dispatcher.replace_worker = self._replace_worker
+        self._group = group
+        self._connection.run(partial(group.start, self._news))
+        settled = self._connection.wait(lambda: group.core.settled, self._timeout_ms)
+        error = group.core.error
+        if not settled and error is None:
+            error = TimedOut(f"group {self._member.group!r} did not take this member in time")
+        if error is not None:
+            self._group = None
+            self._connection.run(group.core.leave)
+            with self._connection.lock:
+                group.close()
+            raise error
+
+    def wait(self, timeout: Duration | None = None) -> bool:
+        """Blocks until `stop` or `close` is called; False after `timeout` seconds.
+
+        Raises:
+            ShardMQError: this member cannot go on; the error says why.
+        """
+        group = self._group
+        if group is None:
+            self._check_open()
+            raise InvalidArgument("this consumer has not started", hint="call start() first")
+        timeout_ms = None if timeout is None else ms_of(timeout, "timeout")
+        done = self._connection.wait(lambda: self._stop_wanted or group.core.has_failed, timeout_ms)
+        if group.core.error is not None and not self._closed:
+            raise group.core.error
+        return done or self._closed
+
+    def stop(self) -> None:
+        """Lets `wait` return; a listener, too, may call it."""
+        self._stop_wanted = True
+        if not self._closed:
+            with self._connection.lock:
+                self._connection.turn()
+
+    # ------------------------------------------------------------------------------------ ending
+
+    def close(self) -> None:
+        """Lets listeners finish what they are at, acks it and leaves the group. May be called
+        again; from a listener it is the same as `stop`."""
+        if threading.current_thread() in self._workers:
+            self.stop()
+            return
+        if self._closed:
+            return
+        self._closed = self._stop_wanted = True
+        group = self._group
+        if group is not None:
+            self._leave(group)
+        with self._connection.lock:
+            self._fetcher.close()
+            self._connection.turn()
+        for worker in list(self._workers):
+            worker.join(JOIN_SECONDS if not self._stuck else 0.0)
+        release(self._connection)
+
+    def __enter__(self) -> PushConsumer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        return f"<PushConsumer{' closed' if self._closed else ''}>"
+
+    # ----------------------------------------------------------------------------------- workers
+
+    def _news(self) -> None:
+        """One more worker is of use, perhaps. Called with the lock held."""
+        group = self._group
+        if group is None or not (self._ending or group.dispatcher.wants_another):
+            return
+        if self._idle:
+            self._idle.pop().release()
+        elif len(self._workers) - self._stuck < self._concurrency and not self._ending:
+            self._add_worker()
+
+    def _add_worker(self) -> None:
+        worker = threading.Thread(target=self._work, name="shardmq-listener", daemon=True)
+        self._workers.add(worker)
+        worker.start()
+
+    def _replace_worker(self) -> None:
+        self._stuck += 1
+        if self._stuck > STUCK_MAX * self._concurrency:
+            _log.error("%d listeners hang: no more threads are started for them", self._stuck)
+        elif not self._ending:
+            self._add_worker()
+
+    def _work(self) -> None:
+        group = self._group
+        latch = threading.Lock()
+        latch.acquire()
+        clock_ms = None if self._options.timeout_ms is None else _clock_ms
+        work: Work | None = None
+        while group is not None:
+            work = self._turn(group, work, latch)
+            if work is not None:
+                run(work, clock_ms)
+            elif self._ending or threading.current_thread() not in self._workers:
+                return
+            else:
+                latch.acquire()
+
+    def _turn(self, group: PushGroup, work: Work | None, latch: threading.Lock) -> Work | None:
+        """Between two runs."""
+        connection = self._connection
+        with connection.lock:
+            at = now()
+            if work is not None and not group.finish(work, at):
+                self._stuck -= 1
+                self._workers.discard(threading.current_thread())
+                return None
+            work = group.take(at)
+            if work is not None:
+                self._news()
+            elif not self._ending:
+                self._idle.append(latch)
+            else:
+                self._workers.discard(threading.current_thread())
+            if connection.core.outbox or self._ending:
+                connection.turn()
+            connection.arm()
+        return work
+
+    # ------------------------------------------------------------------------------------ inside
+
+    def _leave(self, group: PushGroup) -> None:
+        with self._connection.lock:
+            self._ending = True
+            group.drain()
+            while self._idle:
+                self._idle.pop().release()
+        if not self._connection.wait(lambda: group.is_drained, self._drain_ms):
+            _log.warning("listeners did not end in time: their messages come again")
+        commits: list[Commit] = []
+        self._connection.run(lambda now: commits.append(group.commit(now)))
+        try:
+            if not self._connection.wait(lambda: commits[0].settled, self._timeout_ms):
+                raise TimedOut("the broker did not answer a commit in time")
+            if commits[0].error is not None:
+                raise commits[0].error
+        except ShardMQError as error:
+            _log.warning("the last commit failed, some messages come again: %s", error)
+        self._connection.run(group.core.leave)
+        membership = group.core.membership
+        self._connection.wait(lambda: membership.has_left, self._timeout_ms)
+        with self._connection.lock:
+            group.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("consumer")
+
+
+def checked_listener(listener: Any, batch: int | None) -> Listener:
+    """Raises InvalidArgument if it cannot be called."""
+    if not callable(listener):
+        kind = type(listener).__name__
+        raise InvalidArgument(f"a listener is called with messages, and cannot be {kind}")
+    return Listener(listener, 0 if batch is None else checked_count("batch", batch, 1 << 20))
+
+
+def _clock_ms() -> float:
+    return monotonic() * 1000

@@ -1,0 +1,71 @@
+"""Outcomes: what an exception, or a returned steer, says of a message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shardmq.client import errors
+from shardmq.client.group.outcomes import Discard, Retry, failure_of, steered, timed_out
+from support.reading import Consumer
+
+
+@pytest.fixture(scope="module")
+def message() -> Any:
+    consumer = Consumer()
+    consumer.store(b"a")
+    consumer.assign(0)
+    [found] = consumer.reader.collect(1, consumer.wired.now)
+    return found
+
+
+def raised(error: Exception) -> Exception:
+    def listener() -> None:
+        raise error
+
+    try:
+        listener()
+    except Exception as caught:
+        return caught
+    raise AssertionError("it raises")
+
+
+def test_an_exception_is_told_with_its_cause_and_its_trace(message: Any) -> None:
+    failure = failure_of(message, raised(ValueError("no such flight")))
+    assert failure.cause == "ValueError: no such flight"
+    assert "in listener" in failure.detail
+    assert "in raised" not in failure.detail, "the frames of the consumer say nothing"
+    assert (failure.delay_ms, failure.dead) == (None, False)
+
+
+def test_retry_and_discard_steer_when_raised(message: Any) -> None:
+    assert failure_of(message, Retry("busy", delay=1.5)).delay_ms == 1_500
+    assert failure_of(message, Retry()).delay_ms is None
+    discarded = failure_of(message, Discard("never"))
+    assert (discarded.dead, discarded.cause, discarded.detail) == (True, "Discard: never", "")
+
+
+def test_they_steer_when_returned_too_and_nothing_else_does(message: Any) -> None:
+    later, dead = steered(message, Retry(delay=2)), steered(message, Discard)
+    assert later is not None
+    assert dead is not None
+    assert (later.delay_ms, dead.dead) == (2_000, True)
+    assert steered(message, "done") is None
+    assert steered(message, ValueError) is None
+
+
+def test_a_long_trace_keeps_its_end(message: Any) -> None:
+    failure = failure_of(message, raised(ValueError("x" * 20_000 + "end")))
+    assert len(failure.detail) == 8 * 1024
+    assert failure.detail.endswith("end\n")
+    assert len(failure.cause) == 1_000
+
+
+def test_a_timeout_says_how_long(message: Any) -> None:
+    assert "1.5 s" in timed_out(message, 1_500.0).cause
+
+
+def test_a_delay_is_a_duration() -> None:
+    with pytest.raises(errors.InvalidArgument, match="delay"):
+        Retry(delay=-1)
