@@ -15,7 +15,6 @@ from typing import Any
 
 from ..kernel.ports import Letter, Now
 from ..protocol.frames import Route
-from ..protocol.verbs import Verb
 from .catalogue import Catalogue
 from .decisions import Answer, Decisions
 from .granting import Granting
@@ -84,10 +83,6 @@ class Consumers:
         """Whether requests of the verb are answered here."""
         return self._verbs.has(verb)
 
-    def answers(self, verb: int) -> bool:
-        """Whether shards' answers to the verb are read here."""
-        return verb == Verb.GRANT
-
     def decide(self, asker: Asker, header: bytes, now: Now) -> Answer | None:
         """The answer to a request; None if it comes out of a later turn.
 
@@ -98,7 +93,7 @@ class Consumers:
         return self._verbs.decide(asker, header, now)
 
     def replied(self, link: str, route: Route, header: bytes, now: Now) -> None:
-        """A shard answered."""
+        """A shard answered a GRANT."""
         for outcome in self._granting.replied(link, route, header, now):
             self._resetting.outcome(outcome)
             if not outcome.probe:

@@ -24,6 +24,7 @@ from ..kernel.ports import Journal, Letter, Now
 from ..protocol.codes import Code
 from ..protocol.frames import FrameError, Route, unpack_route
 from ..protocol.replies import error_reply, ok_reply
+from ..protocol.verbs import Verb
 from .catalogue import Catalogue
 from .consumers import Consumers
 from .decisions import Answer, Decisions, Policy
@@ -31,6 +32,7 @@ from .groups import Groups
 from .ledger import Ledger
 from .parking import MAILBOX, Asker
 from .publishing import Publishing
+from .release_clock import ReleaseClock
 from .topics import Refused
 
 __all__ = ["MAILBOX", "WAITING_MAX", "Coordinator"]
@@ -74,6 +76,9 @@ class Coordinator:
         self._consumers = Consumers(
             ledger, catalogue, groups, self._decisions, self._publishing, shards=policy.shards
         )
+        self._release_clock = ReleaseClock(
+            policy.shards, epoch=journal.epoch, is_told=self._publishing.has_sent
+        )
         self._for_disk: deque[_Waiting] = deque()
         self._for_shards: deque[_Waiting] = deque()
         self._stopping = False
@@ -83,7 +88,11 @@ class Coordinator:
 
     @property
     def wake_at_ms(self) -> float | None:
-        moments = (self._publishing.wake_at_ms, self._consumers.wake_at_ms)
+        moments = (
+            self._publishing.wake_at_ms,
+            self._consumers.wake_at_ms,
+            self._release_clock.wake_at_ms,
+        )
         return min((one for one in moments if one is not None), default=None)
 
     def handle(self, letters: Sequence[Letter], now: Now) -> list[Letter]:
@@ -100,6 +109,7 @@ class Coordinator:
         """A shard that came is told everything; one that went holds up nobody."""
         self._publishing.link_changed(link, up)
         self._consumers.link_changed(link, up, now)
+        self._release_clock.link_changed(link, up, now)
         return self._released(now)
 
     def durable_advanced(self, now: Now) -> list[Letter]:
@@ -136,6 +146,7 @@ class Coordinator:
             "journal_end": self._journal.end,
             "journal_durable": self._journal.durable,
             **self._consumers.stats(),
+            **self._release_clock.stats(),
         }
 
     def ensure_system_topic(self, name: str, now: Now) -> list[Letter]:
@@ -199,19 +210,23 @@ class Coordinator:
         except (FrameError, IndexError):
             self._malformed += 1
             return
-        if self._consumers.answers(route.verb):
-            self._consumers.replied(link, route, frames[2] if len(frames) > 2 else b"", now)
+        header = frames[2] if len(frames) > 2 else b""
+        if route.verb == Verb.GRANT:
+            self._consumers.replied(link, route, header, now)
+        elif route.verb == Verb.RELEASE:
+            self._release_clock.replied(link, route, header, now)
         else:
             self._publishing.replied(link, route, now)
 
     def _released(self, now: Now) -> list[Letter]:
-        """Whatever may leave now: DEFINEs, GRANTs and answers."""
+        """Whatever may leave now: what shards are told, and answers."""
         durable = self._journal.durable
         for topic_id, mark in self._decisions.settled(durable):
             self._publishing.changed(topic_id, mark)
             self._consumers.topic_changed(topic_id, now)
         out = self._publishing.letters(now)
         out += self._consumers.turn(now)
+        out += self._release_clock.letters(now)
         while self._for_disk and self._for_disk[0].mark <= durable:
             out.append(self._for_disk.popleft().letter())
         if self._for_shards and self._for_shards[0].mark <= durable:

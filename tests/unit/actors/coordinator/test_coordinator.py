@@ -53,9 +53,12 @@ class Bench:
         return self.core.durable_advanced(at(0))
 
 
-def answer(define: Letter, code: Code = Code.OK) -> Letter:
-    link, _, frames = define
-    return link, b"", [frames[0], pack_reply(unpack_route(frames[1]), code), b"\x80"]
+def answer(told: Letter, code: Code = Code.OK) -> Letter:
+    link, _, frames = told
+    route = unpack_route(frames[1])
+    if route.verb == Verb.RELEASE:
+        code = Code.UNKNOWN_VERB
+    return link, b"", [frames[0], pack_reply(route, code), b"\x80"]
 
 
 def create(topic: str, request_id: int = 1, **wish: Any) -> Letter:
@@ -158,7 +161,9 @@ def test_after_a_power_cut_only_the_durable_is_there_and_all_shards_are_told(ben
     assert catalogue.names() == ["kept"]
     [live] = core.link_changed("shard-0", True, at(0))
     assert msgspec.msgpack.decode(live[2][2], type=m.Define).live_topic_ids == [1]
-    rest, _ = core.handle([answer(live)], at(0))
+    rest, *others = core.handle([answer(live)], at(0))
+    verbs = [unpack_route(letter[2][1]).verb for letter in others]
+    assert verbs == [Verb.GRANT, Verb.RELEASE], "what rests on topics comes behind them"
     assert [one.topic for one in msgspec.msgpack.decode(rest[2][2], type=m.Define).topics] == [
         "kept"
     ]
