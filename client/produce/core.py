@@ -4,9 +4,10 @@
 
 Messages of a topic gather in one open parcel; adding one is a few list operations. The parcel is
 sealed (dealt to queues and encoded) when it is full, or when its linger is over and nothing of the
-topic waits any more: while earlier batches wait to leave, later messages go on gathering, so load
-makes batches larger instead of making more of them. What is sealed is bytes; the messages are
-dropped.
+topic is under way: while earlier batches wait to leave or for their answer, later messages go on
+gathering, so load makes batches larger instead of making more of them. An answer that is late for
+more than HOLD_MS holds nobody back: perhaps it is one shard only that does not answer. What is
+sealed is bytes; the messages are dropped.
 
 What to do when queues change is the business of `routing.py`.
 """
@@ -14,6 +15,7 @@ What to do when queues change is the business of `routing.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from shardmq.actors.kernel.ports import Now
@@ -29,14 +31,13 @@ from .dealing import SHARE_MESSAGES, Dealer
 from .lanes import Lanes
 from .opened import Opened, ProducerOptions
 from .receipts import Parcel, Part, SendFault, SendFuture
+from .room import Room
 from .routing import Routing, RoutingEvents
 
-__all__ = ["ProducerCore", "ProducerOptions"]
+__all__ = ["HOLD_MS", "ProducerCore", "ProducerOptions"]
 
-QUEUE_BYTES = 256 * 1024
-"""What one queue's batch should reach under load."""
-PARCEL_BYTES_MAX = 2 * 1024 * 1024
-assert PARCEL_BYTES_MAX // MESSAGE_BYTES <= 65_536, "a parcel may become one batch"
+HOLD_MS = 25.0
+"""Well above a sync that had to wait for its turn, well below what people call a stall."""
 
 
 class ProducerCore:
@@ -51,8 +52,6 @@ class ProducerCore:
         later: Callable[[Callable[[], None]], None],
     ) -> None:
         self.options = options
-        self.held_bytes = 0
-        """Sealed and not settled."""
         self.unreported_faults = 0
         """Parts that failed, whoever asked for their receipts."""
         self._core = core
@@ -60,11 +59,18 @@ class ProducerCore:
         self._dealer = Dealer(producer_id, options.compression)
         self._lanes = Lanes(core, options.ack, self._refused, self._part_settled)
         self._open: dict[str, Opened] = {}
+        self._held: set[str] = set()
+        """Topics with a timer that ends the wait for an answer."""
         events = RoutingEvents(self._usable, self._missing)
         self._routing = Routing(
             routes, core.timers, self._lanes, self._dealer, options.timeout_ms, events
         )
         self.fault_of = self._routing.fault_of
+        self._room = room = Room(options.buffer_bytes, self._open, self._routing, self._lanes)
+        self.used_bytes = room.used_bytes
+        self.can_add = room.can_add
+        self.can_add_sealed = room.can_add_sealed
+        self.parcel_bytes = room.parcel_bytes
 
     # ------------------------------------------------------------------------------- adding
 
@@ -115,7 +121,7 @@ class ProducerCore:
             self._lanes.pump(now)
             opened = None
         if opened is None:
-            if self.used_bytes() + size > self.options.buffer_bytes and self.used_bytes():
+            if not self._room.has_room(size):
                 return None
             opened = self._begin(message.topic, now)
         index = len(opened.messages)
@@ -160,14 +166,14 @@ class ProducerCore:
         if map_ is None or topic in self._open or not self._sealable(topic):
             return None
         size = len(message.body) + MESSAGE_BYTES if plain else size_of(message)
-        if not map_.writable or message.ordering_key is not None or not self.has_room(size):
+        if not map_.writable or message.ordering_key is not None or not self._room.has_room(size):
             return None
         parcel = Parcel(topic, self._dealer.producer_id)
         parcel.bytes = size
         columns = Columns([message.body]) if plain else columns_of([message])
         part = self._dealer.deal_alone(parcel, columns, map_, now.wall_ms)
         part.deadline_ms = deadline_ms
-        self.held_bytes += size
+        self._room.held_bytes += size
         if not self._lanes.send_alone(part, now):
             self._lanes.put(part)
             self._lanes.pump(now)
@@ -187,6 +193,7 @@ class ProducerCore:
         opened = self._open.get(topic)
         if opened is not None:
             opened.due_ms = now.mono_ms
+            opened.urgent = True
             self._seal_if_due(topic, now)
             self._lanes.pump(now)
 
@@ -202,43 +209,6 @@ class ProducerCore:
         """True if the fate of everything that was added is known."""
         return not self._open and self._lanes.idle
 
-    def used_bytes(self) -> int:
-        """Of the buffer: gathered, waiting and in flight."""
-        if not self._open:
-            return self.held_bytes
-        gathered = sum(opened.used_max - opened.room for opened in self._open.values())
-        return self.held_bytes + gathered
-
-    def has_room(self, size: int) -> bool:
-        """True if `size` more bytes fit, or nothing is there at all."""
-        used = self.used_bytes()
-        return used == 0 or used + size <= self.options.buffer_bytes
-
-    def can_add(self, topic: str, size: int) -> bool:
-        """True if `add_checked` would take a message of that size."""
-        opened = self._open.get(topic)
-        if opened is None:
-            return self.has_room(size)
-        if not opened.messages or opened.room >= size:
-            return True
-        return self._sealable(topic) and self.has_room(size)
-
-    def can_add_sealed(self, topic: str, size: int) -> bool:
-        """True if it is time to try `add_sealed`: one parcel may wait while another is in flight,
-        and without a route it must be called to ask for one."""
-        map_ = self._routing.known(topic)
-        if map_ is None or not self._sealable(topic):
-            return not self._routing.asking(topic)
-        behind = self._lanes.waiting(topic)
-        return behind <= len(map_.writable) and self.has_room(size)
-
-    def parcel_bytes(self, topic: str) -> int:
-        """How large a parcel of this topic should become."""
-        map_ = self._routing.known(topic)
-        queues = len(map_.writable) if map_ is not None else 4
-        share = max(self.options.buffer_bytes // 4, 1)
-        return min(max(queues, 1) * QUEUE_BYTES, PARCEL_BYTES_MAX, share)
-
     def _check_queue(self, topic: str, queue_id: object, now: Now) -> None:
         map_ = self._routing.known(topic)
         if not isinstance(queue_id, int) or isinstance(queue_id, bool) or queue_id < 0:
@@ -253,9 +223,29 @@ class ProducerCore:
         map_ = self._routing.map_of(topic, now)
         parcel = Parcel(topic, self._dealer.producer_id)
         opened = self._open[topic] = Opened(parcel, self.parcel_bytes(topic), now, self.options)
-        # Without a route nothing can leave before it comes; then the answer seals.
-        self._arm(opened, opened.due_ms if map_ is not None else opened.deadline_ms)
+        if map_ is None or self._lanes.in_flight(topic):
+            # The answer on its way will seal. No timer for each parcel: setting it would wake the
+            # thread that looks after timers.
+            self._arm(opened, opened.deadline_ms)
+            if map_ is not None and topic not in self._held:
+                self._held.add(topic)
+                self._core.timers.at(opened.due_ms + HOLD_MS, partial(self._release, topic))
+        else:
+            self._arm(opened, opened.due_ms)
         return opened
+
+    def _release(self, topic: str, now: Now) -> None:
+        """Seals what has waited for an answer long enough."""
+        self._held.discard(topic)
+        opened = self._open.get(topic)
+        if opened is None:
+            return
+        if opened.due_ms > now.mono_ms:
+            self._held.add(topic)
+            self._core.timers.at(opened.due_ms + HOLD_MS, partial(self._release, topic))
+        elif not self._lanes.waiting(topic):
+            self._seal(opened, now)
+            self._lanes.pump(now)
 
     def _arm(self, opened: Opened, due_ms: float) -> None:
         if opened.timer is not None:
@@ -279,8 +269,14 @@ class ProducerCore:
 
     def _seal_if_due(self, topic: str, now: Now) -> None:
         opened = self._open.get(topic)
-        if opened is not None and opened.due_ms <= now.mono_ms and not self._lanes.waiting(topic):
+        if opened is None or self._lanes.waiting(topic):
+            return
+        if self._lanes.in_flight(topic) and not opened.urgent:
+            return
+        if opened.due_ms <= now.mono_ms:
             self._seal(opened, now)
+        elif opened.timer is None or opened.timer.due_ms > opened.due_ms:
+            self._arm(opened, opened.due_ms)
 
     def _seal(self, opened: Opened, now: Now) -> bool:
         map_ = self._routing.known(opened.parcel.topic)
@@ -310,7 +306,7 @@ class ProducerCore:
         deadline_ms: float,
         share_messages: int,
     ) -> None:
-        self.held_bytes += parcel.bytes
+        self._room.held_bytes += parcel.bytes
         for part in self._dealer.deal(parcel, columns, explicit, map_, born_ms, share_messages):
             if not part.settled:
                 part.deadline_ms = deadline_ms
@@ -357,7 +353,7 @@ class ProducerCore:
 
     def _parcel_settled(self, parcel: Parcel) -> None:
         if parcel.parts is not None:
-            self.held_bytes -= parcel.bytes
+            self._room.held_bytes -= parcel.bytes
         calls, parcel.callbacks = parcel.callbacks, None
         for future, call in calls or ():
             self._call_later(future, call)

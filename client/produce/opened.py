@@ -27,7 +27,7 @@ class Opened:
 
     __slots__ = (
         "born_ms", "deadline_ms", "due_ms", "explicit", "messages", "parcel", "plain", "room",
-        "timer", "used_max",
+        "timer", "urgent", "used_max",
     )  # fmt: skip
 
     def __init__(self, parcel: Parcel, used_max: int, now: Now, options: ProducerOptions) -> None:
@@ -42,3 +42,5 @@ class Opened:
         self.due_ms = now.mono_ms + options.linger_ms
         self.deadline_ms = now.mono_ms + options.timeout_ms
         self.timer: Timer | None = None
+        self.urgent = False
+        """Somebody waits for it: it does not wait for the answer to what left before."""

@@ -14,6 +14,7 @@ from shardmq.actors.protocol.verbs import Verb
 from shardmq.client import Message, errors
 from shardmq.client.produce.columns import columns_of
 from shardmq.client.produce.core import ProducerCore
+from shardmq.client.produce.dealing import SHARE_MESSAGES
 from shardmq.client.produce.receipts import SendFuture
 from support.clients import Wired
 
@@ -54,7 +55,7 @@ def wired() -> Wired:
 
 def test_messages_gather_until_the_linger_is_over(wired: Wired) -> None:
     core = wired.producer()
-    futures = [put(wired, core, Message("t", b"%d" % n)) for n in range(64)]
+    futures = [put(wired, core, Message("t", b"%d" % n)) for n in range(4 * SHARE_MESSAGES)]
     wired.advance(4.9)
     assert produced(wired) == []
     wired.advance(0.1)
@@ -64,9 +65,10 @@ def test_messages_gather_until_the_linger_is_over(wired: Wired) -> None:
 
 def test_keyless_messages_are_dealt_round_robin(wired: Wired) -> None:
     core = wired.producer()
-    futures = [put(wired, core, Message("t", b"%d" % n)) for n in range(80)]
+    share = SHARE_MESSAGES + 5
+    futures = [put(wired, core, Message("t", b"%d" % n)) for n in range(4 * share)]
     wired.advance(5)
-    assert sorted(len(bodies) for bodies in stored(wired, "t")) == [20, 20, 20, 20]
+    assert sorted(len(bodies) for bodies in stored(wired, "t")) == [share] * 4
     for number, future in enumerate(futures):
         receipt = future.result()
         assert stored(wired, "t")[receipt.queue_id][receipt.offset] == b"%d" % number
@@ -136,7 +138,7 @@ def test_one_batch_is_in_flight_for_each_queue_and_later_ones_gather(wired: Wire
     wired.advance(10)
     assert stored(wired, "t")[1] == [b"0", b"1", b"2", b"3", b"4"]
     batches = [read_batch_header(payload[0]) for _, payload in produced(wired)]
-    assert [head.count for head in batches][-1] == 3, "what waited left together"
+    assert [head.count for head in batches][-1] == 2, "what waited left together"
 
 
 def test_a_lost_reply_is_retried_with_the_same_bytes_and_stored_once(wired: Wired) -> None:
@@ -265,9 +267,10 @@ def test_a_topic_that_was_created_anew_takes_what_waited(wired: Wired) -> None:
     wired.advance(5)
     del wired.broker.topics["t"]
     wired.broker.create("t", 2)
-    futures = [put(wired, core, Message("t", b"%d" % n)) for n in range(32)]
+    futures = [put(wired, core, Message("t", b"%d" % n)) for n in range(2 * SHARE_MESSAGES)]
     wired.advance(500)
-    assert sorted(future.result().offset for future in futures) == sorted([*range(16)] * 2)
+    offsets = sorted(future.result().offset for future in futures)
+    assert offsets == sorted([*range(SHARE_MESSAGES)] * 2)
 
 
 def test_a_full_buffer_takes_nothing_until_something_is_acknowledged(wired: Wired) -> None:
