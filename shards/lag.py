@@ -18,7 +18,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
 from shardmq.actors.kernel.ports import QueueLog, Span
@@ -35,6 +35,8 @@ BLOCK_COST = 1 * MIB
 """A block is closed with the batch that reaches it: 16 bytes of memory for each."""
 COUNTS_MAX = 4_096
 """(queue, expression) pairs that are remembered; the one that was not asked for longest goes."""
+_COUNTED_MAX = 32
+"""Up to so many tags, counting each apart is quicker than looking at each message."""
 _EMPTY: array[int] = array("Q")
 
 
@@ -156,10 +158,11 @@ class Lags:
                     counts.starts.append(counts.end)
                     counts.before.append(counts.total)
                     counts.cost = 0
-                chosen = _selected(span, records, tags)
                 if span.base_offset < counts.end:  # the origin lies inside a batch
-                    chosen = [offset for offset in chosen if offset >= counts.end]
-                counts.total += len(chosen)
+                    chosen = _selected(span, records, tags)
+                    counts.total += sum(offset >= counts.end for offset in chosen)
+                else:
+                    counts.total += _count(span, records, tags)
                 counts.end = span.base_offset + span.count
                 counts.cost += span.length + BATCH_COST
                 cost += span.length + BATCH_COST
@@ -242,19 +245,40 @@ def _not_done(floor: int, acked: Bounds, end: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
+def _count(span: Span, records: dict[int, bytes], tags: frozenset[str]) -> int:
+    """How many messages of a batch are selected."""
+    column = _column(span, records, tags)
+    if column is None:
+        return 0
+    rows, wanted = column
+    if len(wanted) > _COUNTED_MAX:  # a hostile batch may name one tag a thousand times
+        return sum(index in wanted for index in rows)
+    return sum(map(rows.count, wanted))
+
+
 def _selected(span: Span, records: dict[int, bytes], tags: frozenset[str]) -> list[int]:
-    """Offsets of the selected messages of a batch; of one that cannot be read, none."""
+    """Offsets of the selected messages of a batch."""
+    column = _column(span, records, tags)
+    if column is None:
+        return []
+    rows, wanted = column
+    base = span.base_offset
+    return [base + row for row, index in enumerate(rows) if index in wanted]
+
+
+def _column(
+    span: Span, records: dict[int, bytes], tags: frozenset[str]
+) -> tuple[Sequence[int], set[int]] | None:
+    """Tag index of each message of a batch, and which of them are wanted; None if none is, or if
+    the batch cannot be read."""
     record = records.get(span.lsn)
     if record is None:
-        return []
-    base = span.base_offset
+        return None
     try:
-        view = view_of(record)
-        names = view.tag_names()
-        if names is None or tags.isdisjoint(names):
-            return []
-        rows = [row for row, tag in enumerate(view.tags() or ()) if tag in tags]
-        deltas = view.offset_deltas()
+        column = view_of(record).tag_rows()
     except BatchError:
-        return []
-    return [base + row for row in rows] if deltas is None else [base + deltas[row] for row in rows]
+        return None
+    if column is None or tags.isdisjoint(column[0]):
+        return None
+    names, rows = column
+    return rows, {index for index, name in enumerate(names) if name in tags}

@@ -20,7 +20,7 @@ make anything of that size.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from itertools import pairwise, repeat
 from typing import Any, NamedTuple, TypeVar
@@ -233,17 +233,27 @@ class BatchView:
 
     def tags(self) -> list[str | None] | None:
         """The tag of each message; None if none has one."""
+        column = self.tag_rows()
+        if column is None:
+            return None
+        names, rows = column
+        try:
+            return [names[index] for index in rows]
+        except IndexError:
+            raise BatchError("a tag index has no name") from None
+
+    def tag_rows(self) -> tuple[list[str | None], Sequence[int]] | None:
+        """The distinct tags, and each message's index in them; None if no message has a tag."""
         column = self._column(1, TAGS)
         if column is None:
             return None
         names, indexes = column
-        wide = len(indexes) == 2 * self.head.count
-        try:
-            rows = struct.unpack(f"<{self.head.count}H", indexes) if wide else indexes
-            tags = [names[index] for index in rows]
-        except IndexError:
-            raise BatchError("a tag index has no name") from None
-        return self._whole(tags)
+        count = self.head.count
+        if len(indexes) == 2 * count:
+            return names, struct.unpack(f"<{count}H", indexes)
+        if len(indexes) != count:
+            raise BatchError(f"a column has {len(indexes)} rows for {count} messages")
+        return names, indexes
 
     def tag_names(self) -> list[str | None] | None:
         """The distinct tags of the batch: one look tells a filter whether to skip it."""

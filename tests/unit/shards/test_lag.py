@@ -201,6 +201,15 @@ def test_a_damaged_batch_has_no_selected_message(
     assert drive(queue.begin("paid", 0, ()))[0].messages == 1
 
 
+def test_a_batch_of_many_tags_is_counted_like_any_other(queue: Queue) -> None:
+    names = [f"tag-{row}" for row in range(300)]
+    queue.fill(*names)
+    for wanted in (3, 100):
+        expression = " || ".join(names[:wanted])
+        lag, _ = drive(queue.begin(expression, 1, ()))
+        assert lag == queue.wanted(expression, 1, ())
+
+
 def test_what_is_remembered_is_bounded(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "COUNTS_MAX", 2)
     queue.fill("paid")
