@@ -103,7 +103,20 @@ class Near:
                 break
             self._popped()
         near = self._near[0] >> _NUMBER_BITS + _PLACE_BITS if self._near else NEVER
-        return min(self._far_due_ms(), near)
+        return min(self.far_due_ms(), near)
+
+    def far_due_ms(self) -> int:
+        """The lowest due time of what was not read yet, `NEVER` if there is none."""
+        far = self._far
+        while far:
+            due_ms, _, period = far[0]
+            listed = self._listed.get(period) == due_ms
+            if listed and period.live:
+                return due_ms
+            heapq.heappop(far)
+            if listed:
+                del self._listed[period]
+        return NEVER
 
     def due(self, until_ms: int) -> bool:
         """True if an entry that was read is due at `until_ms`, or others stand in front of it that
@@ -134,7 +147,7 @@ class Near:
         again: list[Period] = []
         left = READ_RECORDS
         self.more = self.blocked = False
-        while self._far_due_ms() <= until_ms:
+        while self.far_due_ms() <= until_ms:
             if left <= 0:
                 self.more = True
                 break
@@ -197,19 +210,6 @@ class Near:
             if len(self._far) > 2 * len(self._listed) + _FAR_SLACK:
                 self._far = [one for one in self._far if self._listed.get(one[2]) == one[0]]
                 heapq.heapify(self._far)
-
-    def _far_due_ms(self) -> int:
-        """The lowest due time in `far`, `NEVER` if there is none."""
-        far = self._far
-        while far:
-            due_ms, _, period = far[0]
-            listed = self._listed.get(period) == due_ms
-            if listed and period.live:
-                return due_ms
-            heapq.heappop(far)
-            if listed:
-                del self._listed[period]
-        return NEVER
 
     # ------------------------------------------------------------------ near
 

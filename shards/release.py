@@ -44,6 +44,8 @@ NEAR_MS: Final = 60_000
 TURN_ENTRIES: Final = 128
 """Some 30 µs each."""
 _RECORD_BYTES: Final = 1_024
+_PAST_MS: Final = 0.0
+_NEVER_MS: Final = float("inf")
 
 
 class _Parked(NamedTuple):
@@ -70,9 +72,11 @@ class Releasing:
         self._parked: _Parked | None = None
         self._failed: list[Failed] = []
         """Entries to be ended without a copy."""
-        self._busy = True
-        """There is work for the next turn."""
-        self._retry_at_ms = float("-inf")
+        self._retry_at_ms = _PAST_MS
+        self._wake_at_ms = _PAST_MS
+        """When (mono) there is something to do, unless there are new entries ..."""
+        self._read_at_ms = 0
+        """... or the next ones have come near (wall)."""
         self.released = 0
         self.lost = 0
         self.faults = 0
@@ -82,17 +86,8 @@ class Releasing:
         return end <= self._schedule.source_lsn()
 
     @property
-    def waits(self) -> bool:
-        """True while a RELEASE is parked."""
-        return self._parked is not None
-
-    @property
     def wake_at_ms(self) -> float | None:
-        if self._busy:
-            return 0.0  # at once
-        deadline = self._parked.deadline_ms if self._parked is not None else float("inf")
-        due = min(deadline, max(self._retry_at_ms, 0.0) or float("inf"))
-        return None if due == float("inf") else due
+        return None if self._wake_at_ms == _NEVER_MS else self._wake_at_ms
 
     def handle(self, request: Request, header: Release, now: Now, out: list[Letter]) -> None:
         """Take one RELEASE; `turn` does the work and answers."""
@@ -102,29 +97,35 @@ class Releasing:
         wait_ms = min(header.wait_ms, WAIT_MS_MAX, request.route.tail)
         request.header = b""
         self._parked = _Parked(request, header.known_due_ms, now.mono_ms + wait_ms)
+        self._wake_at_ms = _PAST_MS
 
     def durable_advanced(self) -> None:
         """What was decided a moment ago may be carried out now."""
-        self._busy = self._busy or self._near.blocked
+        if self._near.blocked:
+            self._wake_at_ms = _PAST_MS
 
     def turn(self, now: Now, out: list[Letter]) -> None:
         """Read and release a piece of what is due, and answer who waits, if there is news."""
-        self._busy = False
-        if now.mono_ms >= self._retry_at_ms:
-            self._retry_at_ms = float("-inf")
-            self._work(now)
-        parked = self._parked
-        if parked is None:
+        due = now.mono_ms >= self._wake_at_ms or now.wall_ms >= self._read_at_ms
+        if not due and not self._schedule.unread:
             return
-        next_due_ms = self._near.next_due_ms()
-        news = next_due_ms > self._until_ms and _told(next_due_ms) != parked.known_due_ms
-        if news or now.mono_ms >= parked.deadline_ms:
-            self._answer(out)
+        busy = now.mono_ms >= self._retry_at_ms and self._work(now)
+        parked = self._parked
+        if parked is not None:
+            next_due_ms = self._near.next_due_ms()
+            news = next_due_ms > self._until_ms and _told(next_due_ms) != parked.known_due_ms
+            if news or now.mono_ms >= parked.deadline_ms:
+                self._answer(out)
+        self._read_at_ms = self._near.far_due_ms() - NEAR_MS
+        self._wake_at_ms = _PAST_MS if busy else self._next_ms(now)
+
+    def _next_ms(self, now: Now) -> float:
+        retry_ms = self._retry_at_ms if self._retry_at_ms > now.mono_ms else _NEVER_MS
+        return retry_ms if self._parked is None else min(retry_ms, self._parked.deadline_ms)
 
     def stop(self, out: list[Letter]) -> None:
         """Answer who waits."""
-        self._busy = False
-        self._retry_at_ms = float("-inf")
+        self._wake_at_ms = _NEVER_MS
         if self._parked is not None:
             self._answer(out)
 
@@ -145,14 +146,15 @@ class Releasing:
 
     # ------------------------------------------------------------------ a piece of work
 
-    def _work(self, now: Now) -> None:
+    def _work(self, now: Now) -> bool:
+        """Do a piece; True if the next one can be done at once."""
         near, until_ms = self._near, self._until_ms
         damaged = near.read(max(until_ms, now.wall_ms) + NEAR_MS)
         self._failed += [Failed(one, "its record is damaged") for one in damaged]
         if near.due(until_ms) or self._failed:
             self._release(now)
         waits_for_room = self._retry_at_ms > now.mono_ms
-        self._busy = not waits_for_room and (near.more or near.due(until_ms))
+        return not waits_for_room and (near.more or near.due(until_ms))
 
     def _release(self, now: Now) -> None:
         if not self._has_room(_RECORD_BYTES, now):
