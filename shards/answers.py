@@ -172,6 +172,8 @@ class Answers:
                 continue
             if offset == offsets.visible or (bytes_left <= 0 and parts):
                 continue
+            if tags is not None and cost >= SEARCH_COST_MAX:
+                continue  # its turn comes: the round starts elsewhere next time
             if tags is None:
                 spans = journal.spans(number, offset, share, durable)
             else:
