@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .consumer import PullConsumer
     from .group.outcomes import Discard, Retry
     from .groups import GroupDescription
+    from .letters import DeadLetter
     from .message import Message
     from .produce.receipts import SendFuture, SendReceipt
     from .producer import Producer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Admin",
+    "DeadLetter",
     "Discard",
     "GroupDescription",
     "Message",
@@ -40,6 +42,7 @@ __all__ = [
 
 _HOME = {
     "Admin": "admin",
+    "DeadLetter": "letters",
     "Discard": "group.outcomes",
     "GroupDescription": "groups",
     "Message": "message",

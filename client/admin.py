@@ -4,23 +4,30 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from time import sleep
 from typing import Any, TypeVar
 
 from shardmq.actors.kernel.randomness import SystemRandomness
+from shardmq.actors.protocol.retries import dlq_topic
 
-from .errors import ClosedError, InvalidArgument, NotSupported
+from .consumer import PullConsumer
+from .errors import ClosedError, InvalidArgument, NotSupported, TopicNotFound
 from .groups import (
     GroupDescription,
     ResetQueue,
     ResetTo,
+    checked_group_name,
     delete_group,
     describe_group,
     list_groups,
     reset_offsets,
 )
+from .letters import DeadLetter, in_order, letter_of, message_of, unread
 from .link.asking import Flow
 from .link.flows import run_flow
 from .link.sharing import acquire, release
+from .producer import Producer
 from .times import Duration, ms_of
 from .topics import (
     TopicDescription,
@@ -35,6 +42,9 @@ from .topics import (
 __all__ = ["Admin"]
 
 T = TypeVar("T")
+POLL_SECONDS = 10.0
+RESEND_MESSAGES = 500
+LETTERS_MAX = 1_000_000
 
 
 class Admin:
@@ -50,6 +60,7 @@ class Admin:
         self._closed = True
         if credentials is not None:
             raise NotSupported("credentials: access control comes with a later release")
+        self._url = url
         self._timeout_ms = ms_of(timeout, "timeout")
         if not self._timeout_ms:
             raise InvalidArgument("timeout is more than 0 seconds")
@@ -135,6 +146,49 @@ class Admin:
             GroupInUse: it has members.
         """
         self._run(delete_group(name))
+
+    def dead_letters(self, group: str, *, count: int = 1_000) -> list[DeadLetter]:
+        """Messages that a group gave up, oldest first, at most `count` of them."""
+        topic = dlq_topic(checked_group_name(group))
+        letters: list[DeadLetter] = []
+        try:
+            described = self.describe_topic(topic)
+        except TopicNotFound:
+            return letters
+        with PullConsumer(self._url, on_out_of_range="earliest") as consumer:
+            consumer.assign(topic)
+            while len(letters) < count:
+                positions = {
+                    queue_id: consumer.position(topic, queue_id)
+                    for _, queue_id in consumer.assignment()
+                }
+                if not unread(described, positions):
+                    break
+                letters += map(letter_of, consumer.poll(timeout=POLL_SECONDS))
+        return in_order(letters)[:count]
+
+    def resend_dead_letters(
+        self, group: str, letters: Sequence[DeadLetter] | None = None, *, rate: float = 1_000.0
+    ) -> int:
+        """Sends dead letters to their topics again, as new messages, and says how many. They stay
+        where they are.
+
+        Args:
+            letters: some of `dead_letters(group)`; None: all of them.
+            rate: messages a second.
+        """
+        if not rate > 0:
+            raise InvalidArgument(f"rate is more than 0 messages a second, not {rate!r}")
+        if letters is None:
+            letters = self.dead_letters(group, count=LETTERS_MAX)
+        piece = max(1, min(RESEND_MESSAGES, int(rate)))
+        with Producer(self._url) as producer:
+            for start in range(0, len(letters), piece):
+                if start:
+                    sleep(piece / rate)
+                messages = [message_of(letter) for letter in letters[start : start + piece]]
+                producer.send_batch(messages)
+        return len(letters)
 
     def stats(self, actor: str) -> dict[str, Any]:
         """Figures of `router`, `coordinator` or `shard-N`."""

@@ -22,7 +22,7 @@ from .topics import checked_name
 
 __all__ = [
     "GroupDescription", "GroupMember", "GroupQueue", "ResetQueue", "cursors_of", "delete_group",
-    "ResetTo", "describe_group", "list_groups", "reset_offsets",
+    "ResetTo", "checked_group_name", "describe_group", "list_groups", "reset_offsets",
 ]  # fmt: skip
 
 ResetTo = StartFrom | Mapping[int, int]
