@@ -11,18 +11,18 @@ it was last seen empty is asked once for its events. A socket is *unsure* from t
 is sent on it, or a drain ended at its bound, until a drain found it empty or it was asked. As a
 second line of defence no sleep is longer than a second, and after it all sockets are asked.
 
-Sending never blocks. A ROUTER that cannot take a reply (peer gone, or its pipe full) drops it: who
-asked asks again. A link that cannot take a request is reported down, and up again once there is
-room: its core has answered or kept what was on the way. A link that is not connected takes nothing,
-by our own rule and not by libzmq's IMMEDIATE (`sockets.py`); only what was on its way when the
-connection broke may reach the peer's next life, as it might on any network.
+Sending never blocks. A ROUTER that cannot take a reply (its peer is gone, or its pipe full and the
+reply large, see `late.py`) drops it: who asked asks again. A link that cannot take a request is
+reported down, and up again once there is room: its core has answered or kept what was on the way. A
+link that is not connected takes nothing, by our own rule and not by libzmq's IMMEDIATE
+(`sockets.py`); only what was on its way when the connection broke may reach the peer's next life,
+as it might on any network.
 """
 
 from __future__ import annotations
 
 import os
 import select
-import struct
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,9 +31,19 @@ import zmq
 from zmq.backend import Socket as RawSocket
 
 from .connections import News
+from .late import LateLetters, Offer
 from .mailbox import Inbox
 from .ports import Letter
-from .sockets import FRONT, MAILBOX, SocketPlan, open_front, open_link, open_mailbox
+from .sockets import (
+    FRONT,
+    MAILBOX,
+    SocketPlan,
+    descriptor_of,
+    monitor_events,
+    open_front,
+    open_link,
+    open_mailbox,
+)
 
 __all__ = ["Exchange"]
 
@@ -42,7 +52,6 @@ LAST_DRAINS_MAX = 4
 """Drains of the front in one turn that look for the last letters of peers that are gone."""
 UNSETTLED_TURNS_MAX = 64
 """A front that is never found empty does not keep who is gone to itself for longer."""
-_MONITOR_EVENT = struct.Struct("=hi")
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _LAST = int(zmq.NOBLOCK)
 _EVENTS = int(zmq.EVENTS)
@@ -106,6 +115,7 @@ class Exchange:
         self._last_letters = False
         self._unsettled_turns = 0
         self._gone: list[bytes] = []
+        self._late = LateLetters()
         # A descriptor's number is soon another file's: nobody may write to it once it is closed.
         # Reentrant, as a signal handler may interrupt the thread that holds it.
         self._closing = threading.RLock()
@@ -136,7 +146,7 @@ class Exchange:
 
     def _add(self, name: str, socket: zmq.Socket[bytes], kind: str, plan: SocketPlan) -> _Port:
         port = _Port(name, socket, Inbox(socket, name, kind, plan.opaque_bytes_min))
-        fd = _descriptor(socket)
+        fd = descriptor_of(socket)
         self._ports[name] = port
         self._port_of_fd[fd] = port
         self._epoll.register(fd, select.EPOLLIN)
@@ -145,7 +155,7 @@ class Exchange:
 
     def _watch_monitor(self, port: _Port, monitor: zmq.Socket[bytes]) -> None:
         port.monitor = monitor
-        fd = _descriptor(monitor)
+        fd = descriptor_of(monitor)
         self._monitor_of_fd[fd] = port
         self._epoll.register(fd, select.EPOLLIN)
 
@@ -181,6 +191,10 @@ class Exchange:
             sleep_ms = 0
         elif sleep_ms > SLEEP_MS_MAX:
             sleep_ms = SLEEP_MS_MAX
+        if self._late:
+            retry_ms, dropped = self._late.offer(self._offered)
+            self.dropped += dropped
+            sleep_ms = min(sleep_ms, retry_ms)
         ready = self._epoll.poll(sleep_ms / 1e3 if sleep_ms > 0 else 0)
         if not ready:
             if sleep_ms == SLEEP_MS_MAX:
@@ -267,7 +281,7 @@ class Exchange:
         ports, self._links_changed = self._links_changed, []
         changes: list[tuple[str, bool]] = []
         for port in dict.fromkeys(ports):
-            for event, _ in _monitor_events(port.monitor):
+            for event, _ in monitor_events(port.monitor):
                 was_up = port.up
                 port.turns(connected=event == zmq.EVENT_HANDSHAKE_SUCCEEDED)
                 if port.up != was_up:
@@ -312,28 +326,38 @@ class Exchange:
                     send(frames[-1], _LAST)
             except zmq.ZMQError as error:
                 # Only the first frame of a message can fail, so nothing is half sent.
-                if not self._sent_at_second_try(port, letter, error) and self._choke(port):
-                    failed.append(link)
+                if not self._sent_at_second_try(port, letter, error):
+                    self.dropped += 1
+                    if not peer and self._choke(port):
+                        failed.append(link)
         self.sent += len(letters)
         return failed
 
     def _sent_at_second_try(self, port: _Port, letter: Letter, error: zmq.ZMQError) -> bool:
-        """A send looks at new pipes and new room only now and then; asking for events does."""
+        """A send looks at new pipes and new room only now and then; asking for events does. True
+        also if the letter waits for room."""
         if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
             raise error
         port.events(_EVENTS)
-        _, peer, frames = letter
+        outcome = self._offered(letter)
+        if outcome is Offer.NO_ROOM and letter[1]:
+            return self._late.keep(letter)
+        return outcome is Offer.SENT
+
+    def _offered(self, letter: Letter) -> Offer:
+        link, peer, frames = letter
+        port = self._ports[link]
         parts = [peer, *frames] if peer else frames
+        self._unsure.add(port)
         try:
             for part in parts[:-1]:
                 port.send(part, _MORE)
             port.send(parts[-1], _LAST)
-        except zmq.ZMQError as again:
-            if again.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise
-            self.dropped += 1
-            return False
-        return True
+            return Offer.NO_ROOM if error.errno == zmq.EAGAIN else Offer.NOBODY
+        return Offer.SENT
 
     def _choke(self, port: _Port) -> bool:
         """Marks a link that takes nothing; True if its core believed it to be up."""
@@ -349,6 +373,7 @@ class Exchange:
             "malformed": sum(one.malformed for one in inboxes),
             "messages_out": self.sent,
             "dropped": self.dropped,
+            "late_bytes": self._late.bytes,
             "links_up": sum(port.up for port in self._ports.values()),
             "connections": sum(len(one.connections) for one in inboxes),
         }
@@ -363,23 +388,5 @@ class Exchange:
         self._context.destroy(linger=linger_ms)
 
 
-def _descriptor(socket: zmq.Socket[bytes]) -> int:
-    fd = socket.getsockopt(zmq.FD)
-    assert isinstance(fd, int)
-    return fd
-
-
-def _monitor_events(monitor: zmq.Socket[bytes] | None) -> list[tuple[int, int]]:
-    """(event, value) of all that is there."""
-    events: list[tuple[int, int]] = []
-    while monitor is not None:
-        try:
-            event, _address = monitor.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
-            break
-        events.append(_MONITOR_EVENT.unpack(event))
-    return events
-
-
 def _connection_news(monitor: zmq.Socket[bytes] | None) -> list[News]:
-    return [(event == zmq.EVENT_ACCEPTED, fd) for event, fd in _monitor_events(monitor)]
+    return [(event == zmq.EVENT_ACCEPTED, fd) for event, fd in monitor_events(monitor)]

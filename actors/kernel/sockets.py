@@ -25,6 +25,7 @@ Settings that were tried, with what happened without them:
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -32,7 +33,17 @@ import zmq
 
 from ..protocol.limits import FRAME_BYTES_MAX
 
-__all__ = ["FRONT", "MAILBOX", "Front", "SocketPlan", "open_front", "open_link", "open_mailbox"]
+__all__ = [
+    "FRONT",
+    "MAILBOX",
+    "Front",
+    "SocketPlan",
+    "descriptor_of",
+    "monitor_events",
+    "open_front",
+    "open_link",
+    "open_mailbox",
+]
 
 MAILBOX = "mailbox"
 FRONT = "front"
@@ -76,6 +87,7 @@ _FRONT: _Options = {
     zmq.TCP_KEEPALIVE_CNT: 3,
     zmq.TCP_MAXRT: 10_000,
 }
+_MONITOR_EVENT = struct.Struct("=hi")
 LINK_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 FRONT_MONITOR = "inproc://front-monitor"
 FRONT_EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
@@ -146,6 +158,25 @@ def open_front(
     router.setsockopt(zmq.USE_FD, front.listen_fd)
     router.bind(front.address)
     return router, monitor
+
+
+def descriptor_of(socket: zmq.Socket[bytes]) -> int:
+    """The descriptor that is readable when the socket has something to look at."""
+    fd = socket.getsockopt(zmq.FD)
+    assert isinstance(fd, int)
+    return fd
+
+
+def monitor_events(monitor: zmq.Socket[bytes] | None) -> list[tuple[int, int]]:
+    """(event, value) of all that is there."""
+    events: list[tuple[int, int]] = []
+    while monitor is not None:
+        try:
+            event, _address = monitor.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            break
+        events.append(_MONITOR_EVENT.unpack(event))
+    return events
 
 
 def _opened(

@@ -139,6 +139,32 @@ def test_what_a_link_that_is_down_does_not_take_is_counted(opened: Open, directo
     assert caller.figures()["dropped"] == 2
 
 
+def test_a_burst_of_small_answers_to_one_slow_peer_is_not_lost(
+    opened: Open, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Found by hundreds of group members on one connection: with a full pipe answers were dropped.
+    monkeypatch.setitem(sockets._INTERNAL, zmq.SNDHWM, 64)
+    monkeypatch.setitem(sockets._INTERNAL, zmq.RCVHWM, 64)
+    actor = opened(SocketPlan(mailbox=address(directory, "a")))
+    caller = opened(SocketPlan(links={"a": address(directory, "a")}))
+    eventually(lambda: ("a", True) in changes(caller))
+    asked: list[Letter] = []
+    while len(asked) < 1_000:
+        caller.send([("a", b"", FRAMES)] * 10)
+        eventually(lambda: asked.extend(collected(actor)) or len(asked) % 10 == 0)
+    actor.send(asked)
+    assert actor.figures()["late_bytes"] > 0, "the test needs a pipe that is full"
+    got: list[Letter] = []
+
+    def all_there() -> bool:
+        collected(actor)
+        got.extend(collected(caller))
+        return len(got) == len(asked)
+
+    eventually(all_there)
+    assert actor.figures()["dropped"] == 0
+
+
 def test_an_answer_to_a_peer_that_is_gone_is_dropped(opened: Open, directory: Path) -> None:
     actor = opened(SocketPlan(mailbox=address(directory, "a")))
     assert actor.send([("mailbox", b"\0gone", FRAMES)]) == []
