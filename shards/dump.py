@@ -16,7 +16,12 @@ from typing import Any
 import click
 import msgspec
 
-from shardmq.actors.protocol.batch import BatchError, read_batch_header
+from shardmq.actors.protocol.batch import (
+    FLAG_COPIES,
+    BatchError,
+    BatchView,
+    read_batch_header,
+)
 
 from .dump_state import named_state
 from .log import names, setaside
@@ -205,6 +210,8 @@ def _payload(record: LogRecord, is_shard: bool) -> dict[str, Any]:
     if record.kind == BATCH:
         try:
             head = read_batch_header(record.payload)
+            if head.flags & FLAG_COPIES:
+                return {"copies_end": BatchView(record.payload, head).entries()}
         except BatchError as error:
             return {"batch": str(error)}
         return {"producer_id": head.producer_id, "first_sequence": head.first_sequence}

@@ -13,6 +13,7 @@ from shardmq.shards.log.realio import RealLogIO
 from shardmq.shards.log.record import STATE
 from shardmq.shards.state.records import Granted, GrantedQueue, encode_state
 from support.journals import Model, open_journal, options
+from support.shards import batch
 
 
 @pytest.fixture
@@ -56,6 +57,18 @@ def test_state_records_of_a_shard_are_shown_by_name(tmp_path: Path, owner: str) 
         return
     assert (first["state"], first["group"], newer["payload"]) == ("Granted", "billing", "927f01")
     assert "state Granted  group_id 7  group billing" in _run(tmp_path).output
+
+
+def test_a_batch_of_copies_tells_which_entries_it_ends(tmp_path: Path) -> None:
+    journal, _ = open_journal(RealLogIO(), options(str(tmp_path)))
+    now = Model().now()
+    journal.append_batch(
+        3, 0, batch([b"x"], message_ids=["f" * 32], entries=[(5, 600, 1)]), now
+    )  # fmt: skip
+    journal.close(now)
+    (line,) = (one for one in _lines(tmp_path) if one["kind"] == "batch")
+    assert line["copies_end"] == [[5, 600, 1]]
+    assert "copies_end [(5, 600, 1)]" in _run(tmp_path).output
 
 
 def test_what_is_shown_can_be_narrowed(worked: tuple[Path, Model]) -> None:
