@@ -15,6 +15,7 @@ from .records import GrantRow, Group, GroupTopic, Position, Topic
 __all__ = ["NOBODY", "Place", "Plan", "Plans", "grant_of"]
 
 NOBODY = ""
+_At = Literal["earliest", "latest", "time", "offset"]
 
 
 class Place(NamedTuple):
@@ -123,5 +124,5 @@ def grant_of(place: Place, row: GrantRow) -> GrantQueue:
 
 def start_of(position: Position) -> Start:
     """The position as the wire has it."""
-    at = cast(Literal["earliest", "latest", "time", "offset"], position.at)
+    at = cast(_At, position.at)
     return Start(at=at, time_ms=position.time_ms, offset=position.offset)
