@@ -12,8 +12,10 @@ there, and the news that it was closed comes behind its last letter. Hence the r
     read letters -> read news -> if it says closed: read letters until none is left, and news again
     -> settle
 
-Settled, a peer whose descriptor is not open is gone, even if its whole life lay between two looks;
-and of two peers met on one descriptor the first is gone.
+Settled, a peer whose descriptor is not open is gone, even if its whole life lay between two looks.
+Sockets are read in turn, not in order, so of several peers met on one descriptor nobody knows which
+came last: all of them are gone when it closes. A peer that is there is never taken for gone; one
+that is gone may be found out late, when its descriptor's next owner goes.
 """
 
 from __future__ import annotations
@@ -29,14 +31,14 @@ News = tuple[bool, int]
 class Connections:
     """The connections of one front."""
 
-    __slots__ = ("_open", "_peer_of_fd", "known", "newcomers")
+    __slots__ = ("_open", "_peers_of_fd", "known", "newcomers")
 
     def __init__(self) -> None:
         self.known: set[bytes] = set()
         """Peers that need no `meet`; asked for every letter."""
         self.newcomers: list[tuple[bytes, int]] = []
         """Met since the last `settle`."""
-        self._peer_of_fd: dict[int, bytes] = {}
+        self._peers_of_fd: dict[int, list[bytes]] = {}
         self._open: set[int] = set()
 
     def __len__(self) -> int:
@@ -60,17 +62,12 @@ class Connections:
                 self._open.add(fd)
             else:
                 self._open.discard(fd)
-                self._forget(fd, gone)
+                gone += self._peers_of_fd.pop(fd, ())
         for peer, fd in self.newcomers:
-            self._forget(fd, gone)
-            self._peer_of_fd[fd] = peer
-            if fd not in self._open:
-                self._forget(fd, gone)
+            if fd in self._open:
+                self._peers_of_fd.setdefault(fd, []).append(peer)
+            else:
+                gone.append(peer)
         self.newcomers.clear()
+        self.known.difference_update(gone)
         return gone
-
-    def _forget(self, fd: int, gone: list[bytes]) -> None:
-        peer = self._peer_of_fd.pop(fd, None)
-        if peer is not None:
-            self.known.discard(peer)
-            gone.append(peer)

@@ -261,6 +261,7 @@ class Exchange:
             if self._unsettled_turns < UNSETTLED_TURNS_MAX:
                 self._front_news = True
                 return
+            self._news += _connection_news(front.monitor)  # of whom the last drain met
         self._gone += front.inbox.connections.settle(self._news)
         self._news.clear()
         self._unsettled_turns = 0

@@ -51,12 +51,13 @@ def test_a_whole_life_between_two_looks_is_seen() -> None:
     assert connections.known == set()
 
 
-def test_of_two_that_were_met_on_one_descriptor_the_first_is_gone() -> None:
+def test_of_two_that_were_met_on_one_descriptor_neither_is_gone_until_it_closes() -> None:
     connections = Connections()
-    connections.meet(b"a", 12)
     connections.meet(b"b", 12)
-    assert connections.settle([opened(12), closed(12), opened(12)]) == [b"a"]
-    assert connections.known == {b"b"}
+    connections.meet(b"a", 12)
+    assert connections.settle([opened(12), closed(12), opened(12)]) == []
+    assert connections.known == {b"a", b"b"}
+    assert connections.settle([closed(12)]) == [b"b", b"a"]
 
 
 def test_who_was_silent_and_went_leaves_its_descriptor_to_others() -> None:
