@@ -198,8 +198,12 @@ def storm(options: argparse.Namespace) -> Result:
             try:
                 for _ in range(min(3, options.members)):
                     members.start()
+                if settled_seconds(admin, members) is None:
+                    violations.append("stuck: at the start")
                 for number in range(1, options.changes + 1):
                     kind = changed(members, rng, options.members)
+                    if members.frozen and kind != "freeze":
+                        kind += ", another one frozen"
                     taken = settled_seconds(admin, members)
                     if taken is None:
                         violations.append(f"stuck: after change {number} ({kind})")
