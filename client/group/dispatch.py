@@ -33,6 +33,8 @@ __all__ = ["Dispatcher", "Ledger", "Open", "Segment"]
 RUN_MS = 2.0
 RUN_MESSAGES_MAX = 1_024
 STALLED_MS = 10.0
+WATCH_MS = 25.0
+"""While listeners are at work, how often it is looked whether one of them takes long."""
 _log = logging.getLogger("shardmq.client")
 
 
@@ -93,6 +95,7 @@ class Dispatcher:
     ) -> None:
         self.stopped = False
         self.running: set[Work] = set()
+        self._is_watching = False
         self.replace_worker: Callable[[], None] | None = None
         """Called when a worker is stuck in a listener that timed out."""
         self._core = core
@@ -151,11 +154,23 @@ class Dispatcher:
             self.run_length(listener) < RUN_MESSAGES_MAX for listener in self._listeners.values()
         )
 
-    def unstall(self, now: Now) -> None:
+    def _unstall(self, now: Now) -> None:
         """What waits behind a message that takes long is dealt to somebody else."""
+        self._is_watching = False
         for work in list(self.running):
-            if not work.listener.batch and now.mono_ms - work.started_ms > STALLED_MS:
+            took_ms = now.mono_ms - work.started_ms
+            if not work.listener.batch and took_ms > STALLED_MS:
                 self._put_back(work)
+                cost_ms = took_ms / max(1, work.taken)
+                self._cost_ms[work.listener] = max(cost_ms, self._cost_ms.get(work.listener, 0.0))
+        if self.wants_another and self._fetcher.news is not None:
+            self._fetcher.news()
+        self._watch(now)
+
+    def _watch(self, now: Now) -> None:
+        if self.running and not self._is_watching:
+            self._is_watching = True
+            self._fetcher.core.timers.at(now.mono_ms + WATCH_MS, self._unstall)
 
     # ---------------------------------------------------------------------- what the core says
 
@@ -187,12 +202,13 @@ class Dispatcher:
 
     def passed(self) -> None:
         """Queues with nothing in work: all that was fetched is done."""
+        waiting = {item.cursor for item in self._fetcher.buffer.items}
         for holding in self._core.holdings.values():
             cursor, tracker = holding.cursor, holding.tracker
             if cursor is None or tracker is None or cursor.stopped:
                 continue
             ledger = self.begin(holding)
-            if not ledger.open and not self._fetcher.buffer.holds(cursor):
+            if not ledger.open and cursor not in waiting:
                 tracker.add(tracker.floor, cursor.fetch_offset)
                 ledger.dealt = max(ledger.dealt, cursor.fetch_offset)
 
@@ -270,6 +286,7 @@ class Dispatcher:
 
     def _begin(self, work: Work, now: Now) -> None:
         self.running.add(work)
+        self._watch(now)
         if self._timeout_ms is not None:
             due_ms = now.mono_ms + self._timeout_ms
             self._fetcher.core.timers.at(due_ms, partial(self._check, work))

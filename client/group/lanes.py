@@ -98,7 +98,7 @@ class KeyedDispatcher(Dispatcher):
     def wants_another(self) -> bool:
         return not self.stopped and bool(self._ready or self._fetcher.buffer.items)
 
-    def unstall(self, now: Now) -> None:
+    def _watch(self, now: Now) -> None:
         """Nothing may overtake a message that takes long."""
 
     def close(self) -> None:

@@ -94,10 +94,8 @@ class PushGroup:
         self.dispatcher.dropped(holding, now)
 
     def passed(self, now: Now) -> None:
+        del now
         self.dispatcher.passed()
-        self.dispatcher.unstall(now)
-        if self._fetcher.news is not None and self.dispatcher.wants_another:
-            self._fetcher.news()
 
     def _refused(self, tracker: Tracker, error: ShardMQError, now: Now) -> None:
         if error.code == Code.UNKNOWN_VERB:
