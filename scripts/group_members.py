@@ -58,7 +58,7 @@ class Session:
 
     def read(self) -> None:
         """Hands all answers that are there to who asked."""
-        while self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        while self.socket.poll(0):
             frames = self.socket.recv_multipart()
             route = unpack_route(frames[0])
             verb, done = self._open.pop(route.request_id)
@@ -199,16 +199,16 @@ class Worker:
         self.sessions: list[Session] = []
         for index in range(len(groups) * members):
             if index % MEMBERS_A_SESSION == 0:
-                session = Session(context, url)
-                self.sessions.append(session)
-                self._poller.register(session.socket, zmq.POLLIN)
+                self.sessions.append(Session(context, url))
+                self._poller.register(self.sessions[-1].socket, zmq.POLLIN)
             group = groups[index % len(groups)]
-            self.members.append(Member(self, session, group, f"member-{index // len(groups)}"))
+            name = f"member-{index // len(groups)}"
+            self.members.append(Member(self, self.sessions[-1], group, name))
 
     def later(self, wait_s: float, what: Callable[[], None]) -> None:
         self._later.append((time.monotonic() + wait_s, what))
 
-    def turn(self, wait_ms: float) -> None:
+    def turn(self, wait_ms: int) -> None:
         self._poller.poll(wait_ms)
         for session in self.sessions:
             session.read()
