@@ -77,7 +77,7 @@ class Coordinator:
             ledger, catalogue, groups, self._decisions, self._publishing, shards=policy.shards
         )
         self._release_clock = ReleaseClock(
-            policy.shards, epoch=journal.epoch, is_told=self._publishing.has_sent
+            policy.shards, epoch=journal.epoch, is_told=self._publishing.is_complete
         )
         self._for_disk: deque[_Waiting] = deque()
         self._for_shards: deque[_Waiting] = deque()

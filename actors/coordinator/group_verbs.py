@@ -176,7 +176,9 @@ class GroupVerbs:
                 raise Refused(Code.BUSY, f"{text}, and all are here", retry_after_ms=BUSY_RETRY_MS)
         forgotten = state.cursor_ids.get(forgets)
         cursor_id = self._groups.next_id
-        mark = self._ledger.append(CursorIdGiven(group_id, member, cursor_id, forgets), now)
+        queue_max = self._catalogue.next_queue - 1
+        given = CursorIdGiven(group_id, member, cursor_id, forgets, queue_max)
+        mark = self._ledger.append(given, now)
         if forgotten is not None:
             self._rebalancing.forget([forgotten])
             self._group_gone([forgotten], mark)

@@ -45,14 +45,17 @@ class GroupState:
     Attributes:
         grants: by cursor id, then by queue number. One cursor id, the group's, when clustering.
         cursor_ids: of broadcasting members by name, the oldest first.
+        queue_max: by cursor id of broadcasting members, the highest queue number there was before
+            it: older queues begin where the group's start says, later ones at their own start.
     """
 
-    __slots__ = ("cursor_ids", "grants", "group")
+    __slots__ = ("cursor_ids", "grants", "group", "queue_max")
 
     def __init__(self, group: Group) -> None:
         self.group = group
         self.grants: dict[int, dict[int, GrantRow]] = {}
         self.cursor_ids: dict[str, int] = {}
+        self.queue_max: dict[int, int] = {}
 
     def cursor_id_of(self, member: str) -> int:
         """Under which id a member's cursors are kept; 0 if it has yet to get one."""
@@ -160,8 +163,8 @@ class Groups:
         id_max, groups = state
         for group, cursor_ids, grants in groups:
             found = self._put(msgspec.convert(group, Group))
-            for member, cursor_id in cursor_ids:
-                self._name_cursor_id(found, member, cursor_id)
+            for member, cursor_id, queue_max in cursor_ids:
+                self._name_cursor_id(found, member, cursor_id, queue_max)
             for cursor_id, rows in grants:
                 converted = msgspec.convert(rows, list[GrantRow])
                 found.grants[cursor_id] = {row.queue: row for row in converted}
@@ -216,12 +219,16 @@ class Groups:
         forgotten = state.cursor_ids.pop(given.forgets, None)
         if forgotten is not None:
             state.grants.pop(forgotten, None)
+            state.queue_max.pop(forgotten, None)
             del self._by_cursor_id[forgotten]
-        self._name_cursor_id(state, given.member, given.cursor_id)
+        self._name_cursor_id(state, given.member, given.cursor_id, given.queue_max)
 
-    def _name_cursor_id(self, state: GroupState, member: str, cursor_id: int) -> None:
+    def _name_cursor_id(
+        self, state: GroupState, member: str, cursor_id: int, queue_max: int
+    ) -> None:
         group_id = state.group.group_id
         state.cursor_ids[member] = cursor_id
+        state.queue_max[cursor_id] = queue_max
         self._by_cursor_id[cursor_id] = (group_id, member)
         held = self._buckets[group_id % BUCKETS]
         held.id_max = max(held.id_max, cursor_id)
@@ -233,5 +240,8 @@ def _plain(state: GroupState) -> list[Any]:
         for cursor_id, rows in sorted(state.grants.items())
         if rows
     ]
-    cursor_ids = [[member, cursor_id] for member, cursor_id in state.cursor_ids.items()]
+    cursor_ids = [
+        [member, cursor_id, state.queue_max[cursor_id]]
+        for member, cursor_id in state.cursor_ids.items()
+    ]
     return [msgspec.to_builtins(state.group), cursor_ids, grants]

@@ -98,7 +98,7 @@ class Parking:
         """A member asks, and may wait until `until_ms`. Its former request is answered."""
         former = self._parked.get(member)
         if former is not None and not asker.is_resent(former.asker):
-            self._answer(member, former.asker)
+            self._replaced(member, former.asker, asker)
         self._parked[member] = _Parked(asker, version)
         self._ends.set(member, until_ms)
         self._to_look_at[member] = None
@@ -141,6 +141,15 @@ class Parking:
         askers = [parked.asker for parked in self._parked.values()]
         self._parked.clear()
         return [asker.refuse(Code.SHUTTING_DOWN, text) for asker in askers]
+
+    def _replaced(self, member: Member, former: Asker, asker: Asker) -> None:
+        if former.session == asker.session:
+            self._answer(member, former)
+        else:
+            # Its connection is gone, and nobody reads this; or somebody else has the same name.
+            # Would both be answered as usual, they would replace each other without end.
+            text = f"another connection goes on as {member.name[:80]!r}; members' names are unique"
+            self._out.append(former.refuse(Code.FENCED, text))
 
     def _take(self, member: Member) -> Asker | None:
         parked = self._parked.pop(member, None)

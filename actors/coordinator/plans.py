@@ -15,6 +15,7 @@ from .records import GrantRow, Group, GroupTopic, Position, Topic
 __all__ = ["NOBODY", "Place", "Plan", "Plans", "grant_of"]
 
 NOBODY = ""
+_EARLIEST = Position("earliest")
 _At = Literal["earliest", "latest", "time", "offset"]
 
 
@@ -28,7 +29,9 @@ class Place(NamedTuple):
     queue_id: int
     expression: str
     start: Position
-    """Of a cursor that does not exist yet."""
+    """Of a cursor that does not exist yet, on a queue that is older than the subscription."""
+    queue_max: int
+    """The highest number of those."""
 
 
 Plan = dict[int, Place]
@@ -96,7 +99,6 @@ class Plans:
 
 
 def _add(plan: Plan, group: Group, one: GroupTopic, topic: Topic) -> None:
-    earliest = Position("earliest")
     for queue_id, place in enumerate(topic.places):
         plan[place.number] = Place(
             number=place.number,
@@ -105,13 +107,19 @@ def _add(plan: Plan, group: Group, one: GroupTopic, topic: Topic) -> None:
             topic_id=topic.topic_id,
             queue_id=queue_id,
             expression=one.expression,
-            start=group.start if place.number <= one.queue_max else earliest,
+            start=group.start,
+            queue_max=one.queue_max,
         )
 
 
-def grant_of(place: Place, row: GrantRow) -> GrantQueue:
-    """The grant as a shard is told of it."""
-    position = row.reset or place.start
+def grant_of(place: Place, row: GrantRow, queue_max: int = 0) -> GrantQueue:
+    """The grant as a shard is told of it.
+
+    Args:
+        queue_max: as the place's, of cursors that are younger than the subscription.
+    """
+    is_old = row.queue <= max(place.queue_max, queue_max)
+    position = row.reset or (place.start if is_old else _EARLIEST)
     return GrantQueue(
         queue=row.queue,
         generation=row.generation,

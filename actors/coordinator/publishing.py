@@ -48,6 +48,7 @@ class _Shard:
     __slots__ = (
         "changed",
         "deleted",
+        "is_complete",
         "is_new",
         "link",
         "out",
@@ -66,6 +67,8 @@ class _Shard:
         """Nothing is on the way and nothing is known of it."""
         self.is_new = True
         """It has to be told which topics exist."""
+        self.is_complete = False
+        """It was told all that there was when its link came up."""
         self.refuses = False
         self.changed: dict[int, int] = {}
         """Topic id -> lowest mark that it was not told."""
@@ -132,6 +135,10 @@ class Publishing:
         ]
         return min(marks, default=None)
 
+    def is_complete(self, link: str) -> bool:
+        """Whether a shard has heard the full series since its link came up."""
+        return self._by_link[link].is_complete
+
     def has_sent(self, link: str) -> bool:
         """Whether a shard knows every topic, or reads of it before whatever is sent now."""
         shard = self._by_link[link]
@@ -164,6 +171,8 @@ class Publishing:
             return  # an answer to one that was sent again meanwhile
         if route.tail == Code.OK:
             shard.out = None
+            if not shard.is_complete:
+                shard.is_complete = shard.lowest_mark() != FULL_SERIES_MARK
         else:
             self._take_back(shard)
             shard.refuses = True

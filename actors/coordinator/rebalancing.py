@@ -198,7 +198,7 @@ class Rebalancing:
             for row in division.rows():
                 place = plan.get(row.queue)
                 if place is not None and place.shard == shard:
-                    grant = grant_of(place, row)
+                    grant = grant_of(place, row, state.queue_max.get(division.cursor_id, 0))
                     yield Pending(shard, division.cursor_id, state.group.name, grant)
 
     # --- the turn's end ------------------------------------------------------------------------
@@ -308,6 +308,7 @@ class Rebalancing:
     ) -> None:
         state = self._groups.get(division.group_id)
         assert state is not None, "queues are granted to a group that exists"
+        queue_max = state.queue_max.get(division.cursor_id, 0)
         for first in range(0, len(pairs), RECORD_ROWS_MAX):
             rows = []
             for queue, member in pairs[first : first + RECORD_ROWS_MAX]:
@@ -320,7 +321,7 @@ class Rebalancing:
             for row in rows:
                 division.granted(row)
                 place = places[row.queue]
-                grant = grant_of(place, row)
+                grant = grant_of(place, row, queue_max)
                 one = Pending(place.shard, division.cursor_id, state.group.name, grant)
                 self._granting.decided(one, mark)
 

@@ -157,6 +157,8 @@ class CursorIdGiven(msgspec.Struct, array_like=True, frozen=True, tag=7):
     cursor_id: int
     forgets: str = ""
     """The name of a former member whose cursors go, to make room."""
+    queue_max: int = 0
+    """The highest queue number there was then, as in `GroupTopic`."""
 
 
 StateRecord = TopicPut | TopicGone | GroupPut | GroupGone | Granted | QueuesGone | CursorIdGiven

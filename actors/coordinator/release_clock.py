@@ -59,7 +59,7 @@ class ReleaseClock:
         """
         Args:
             epoch: the coordinator's, for envelopes.
-            is_told: whether the shard of a link knows every topic.
+            is_told: whether the shard of a link has heard of all topics since it came.
         """
         self._epoch = epoch
         self._is_told = is_told

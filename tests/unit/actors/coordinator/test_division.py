@@ -18,7 +18,7 @@ UNTIL_MS = 100.0
 
 
 def plan_of(queues: range = QUEUES) -> Plan:
-    return {queue: Place(queue, 0, "orders", 1, queue - 1, "*", Position()) for queue in queues}
+    return {queue: Place(queue, 0, "orders", 1, queue - 1, "*", Position(), 0) for queue in queues}
 
 
 def aim(division: Division, *members: str, settled: bool = True) -> list[tuple[int, str]]:

@@ -130,16 +130,23 @@ records = st.lists(
             st.sampled_from(["", "m", "n"]),
         ),
         st.builds(lambda one, queue: QueuesGone(one, (queue,)), ids, st.integers(1, 9)),
+        st.builds(
+            lambda one, member, forgets: CursorIdGiven(one, member, 0, forgets, 5),
+            ids,
+            st.sampled_from(["m", "n"]),
+            st.sampled_from(["", "m", "n"]),
+        ),
     ),
     max_size=30,
 )
 
 
 def possible(states: list[StateRecord]) -> list[StateRecord]:
-    """Without groups that would take the name of another one, or change theirs."""
+    """Without groups that would take the name of another one, or change theirs; cursor ids are
+    given once."""
     found: list[StateRecord] = []
     names: dict[int, str] = {}
-    for state in states:
+    for index, state in enumerate(states):
         if isinstance(state, GroupPut):
             group_id, name = state.group.group_id, state.group.name
             if names.get(group_id, name) != name or name in set(names.values()) - {
@@ -149,6 +156,10 @@ def possible(states: list[StateRecord]) -> list[StateRecord]:
             names[group_id] = name
         elif isinstance(state, GroupGone):
             names.pop(state.group_id, None)
+        elif isinstance(state, CursorIdGiven):
+            if state.member == state.forgets:
+                continue
+            state = msgspec.structs.replace(state, cursor_id=1_000 + index)
         found.append(state)
     return found
 

@@ -55,3 +55,18 @@ def test_without_others_subscriptions_are_replaced(bench: GroupBench) -> None:
     bench.wait(SETTLE_MS)
     assert list(member.listen().queues) == refunds
     assert bench.in_force(1) == {**dict.fromkeys(orders, ""), **dict.fromkeys(refunds, "a")}
+
+
+def test_a_broadcasting_member_starts_where_its_wish_says_also_on_queues_added_before(
+    bench: GroupBench,
+) -> None:
+    bench.create("orders", queues=2)
+    bench.member("a", model="broadcasting", start=g.Start(at="latest")).listen()
+    bench.ask(Verb.TOPIC_UPDATE, m.TopicUpdate(topic="orders", queues=4))
+    second = bench.member("b", model="broadcasting", start=g.Start(at="latest"))
+    bench.wait(SETTLE_MS)
+    grants = [grant for shard in bench.shards.values() for grant in shard.grants.items()]
+    assert {one.start.at for (cursor, _), one in grants if cursor == second.group_id} == {"latest"}
+    assert {one.start.at for (cursor, queue), one in grants if queue > 2 and one.member == "a"} == {
+        "earliest"
+    }

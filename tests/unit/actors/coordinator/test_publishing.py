@@ -97,6 +97,24 @@ def test_a_shard_that_came_is_told_who_lives_then_every_topic(bench: Bench) -> N
     assert bench.publishing.letters(at(0)) == []
 
 
+def test_a_shard_is_complete_when_it_has_heard_of_all_topics_since_it_came(bench: Bench) -> None:
+    bench.put("a")
+    bench.publishing.link_changed("shard-0", True)
+    [live] = bench.publishing.letters(at(0))
+    bench.answer(live)
+    assert not bench.publishing.has_sent("shard-0")
+    letters = bench.publishing.letters(at(0))
+    assert bench.publishing.has_sent("shard-0")
+    assert not bench.publishing.is_complete("shard-0")
+    bench.answer(*letters)
+    bench.publishing.changed(bench.put("b"), 100)
+    assert not bench.publishing.has_sent("shard-0")
+    bench.answer(*bench.publishing.letters(at(0)), code=Code.DISK_FULL)
+    assert bench.publishing.is_complete("shard-0"), "a shard that refuses news is there"
+    bench.publishing.link_changed("shard-0", False)
+    assert not bench.publishing.is_complete("shard-0")
+
+
 def test_a_change_is_told_to_every_shard_that_is_there(bench: Bench) -> None:
     bench.up("shard-0", "shard-1")
     bench.publishing.changed(bench.put("a"), 100)
