@@ -22,13 +22,14 @@ from shardmq.actors.protocol.group_messages import NackMessage
 from ..consume.cursor import Cursor, Item
 from ..consume.fetcher import Fetcher
 from ..errors import DamagedRecord, ShardMQError
-from ..received import ReceivedMessage, place_of
+from ..received import Delivery, ReceivedMessage, place_of
 from .core import GroupCore, Holding
+from .ledger import Ledger, Open, Segment
 from .nacks import Nacker
 from .outcomes import Failure, timed_out
 from .work import Listener, Work
 
-__all__ = ["Dispatcher", "Ledger", "Open", "Segment"]
+__all__ = ["Dispatcher"]
 
 RUN_MS = 2.0
 RUN_MESSAGES_MAX = 1_024
@@ -36,51 +37,6 @@ STALLED_MS = 10.0
 WATCH_MS = 25.0
 """While listeners are at work, how often it is looked whether one of them takes long."""
 _log = logging.getLogger("shardmq.client")
-
-
-class Ledger:
-    """What of one held queue is in work."""
-
-    __slots__ = ("dealt", "holding", "is_gone", "is_stopping", "open")
-
-    def __init__(self, holding: Holding, dealt: int) -> None:
-        self.holding = holding
-        self.dealt = dealt
-        """All below was dealt, or passed."""
-        self.open = 0
-        """Batches with messages that are not done."""
-        self.is_stopping = False
-        self.is_gone = False
-
-
-class Open:
-    """One fetched batch until all of its messages are done."""
-
-    __slots__ = ("item", "ledger", "left")
-
-    def __init__(self, item: Item, ledger: Ledger) -> None:
-        self.item = item
-        self.ledger = ledger
-        self.left = len(item.messages)
-
-
-class Segment:
-    """Messages of one batch that wait for a worker, and the offsets that they cover."""
-
-    __slots__ = ("batch", "end", "first", "messages", "start")
-
-    def __init__(
-        self, batch: Open, messages: list[ReceivedMessage], first: int, end: int, start: int = 0
-    ) -> None:
-        self.batch = batch
-        self.messages = messages
-        self.first = first
-        self.end = end
-        self.start = start
-        """Index of the first message that waits."""
-
-    def __len__(self) -> int:
-        return len(self.messages) - self.start
 
 
 class Dispatcher:
@@ -245,6 +201,7 @@ class Dispatcher:
             if holding is None or holding.cursor is not item.cursor:
                 self._fetcher.buffer.free(item)
                 continue
+            self._check_columns(item)
             ledger = self.begin(holding)
             first, ledger.dealt = ledger.dealt, max(ledger.dealt, item.next_offset)
             item.start = first
@@ -256,6 +213,19 @@ class Dispatcher:
                 self._fetcher.buffer.free(item)
                 self._fetcher.pump(now)
             return batch
+
+    def _check_columns(self, item: Item) -> None:
+        """What dealing needs of a batch can be read; else there is nothing in it to deal."""
+        try:
+            if item.messages:
+                self._open_columns(item.messages[0]._delivery)
+        except BatchError as error:
+            where = f"{item.cursor.topic!r} queue {item.cursor.queue.queue_id}"
+            _log.error("a malformed batch of %s is left out: %s", where, error)
+            item.messages = []
+
+    def _open_columns(self, delivery: Delivery) -> None:
+        assert delivery.offset_deltas is None or delivery.offset_deltas
 
     def _deal(self, batch: Open) -> None:
         """Appends the segments of a batch: one, or one for each origin in a retry queue."""

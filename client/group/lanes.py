@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 
 from shardmq.actors.kernel.ports import Now
 
-from ..received import ReceivedMessage, again, place_of
+from ..received import Delivery, ReceivedMessage, again, place_of
 from .core import GroupCore
-from .dispatch import Dispatcher, Ledger, Open
+from .dispatch import Dispatcher
+from .ledger import Ledger, Open
 from .nacks import Nacker
 from .outcomes import Failure, timed_out
 from .work import Listener, Work
@@ -108,21 +109,28 @@ class KeyedDispatcher(Dispatcher):
 
     # ---------------------------------------------------------------------------------- inside
 
+    def _open_columns(self, delivery: Delivery) -> None:
+        super()._open_columns(delivery)
+        assert delivery.ordering_keys is None or delivery.ordering_keys
+
     def _deal(self, batch: Open) -> None:
-        messages, first, end = batch.item.messages, batch.item.start, batch.item.next_offset
-        for index, message in enumerate(messages):
-            behind = place_of(messages[index + 1]) if index + 1 < len(messages) else end
-            why = self._why_unwanted(message)
+        messages, first, ledger = batch.item.messages, batch.item.start, batch.ledger
+        delivery = messages[0]._delivery
+        # The columns are asked for once: this loop is what each message of a key costs.
+        keys, lanes, is_retry = delivery.ordering_keys, self._lanes, delivery.is_retry
+        ends = [*map(place_of, messages[1:]), batch.item.next_offset]
+        for message, behind in zip(messages, ends, strict=True):
+            why = self._why_unwanted(message) if is_retry else None
             if why is not None:
                 fail = partial(
                     self._bury, _Row(message, first, behind, batch), Failure(message, why)
                 )
                 self._fetcher.core.timers.at(0.0, fail)
             else:
-                key = batch.ledger, message.ordering_key
-                lane = self._lanes.get(key)
+                key = ledger, keys[message._index] if keys is not None else None
+                lane = lanes.get(key)
                 if lane is None:
-                    lane = self._lanes[key] = _Lane(key)
+                    lane = lanes[key] = _Lane(key)
                     self._ready.append(lane)
                 lane.rows.append(_Row(message, first, behind, batch))
             first = behind

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from shardmq.actors.protocol.batch import Columns, encode_batch
 from shardmq.client import Message
 from shardmq.client.group.outcomes import Discard, Retry
 from shardmq.client.group.work import run
@@ -165,6 +168,27 @@ def test_a_message_that_takes_too_long_suspends_its_key() -> None:
     ordered.wired.advance(1_000)
     again = ordered.taken()
     assert (again.messages[0].body, again.messages[0].attempt) == (b"a1", 2)
+
+
+def test_a_batch_whose_keys_cannot_be_read_is_left_out_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ordered = Ordered()
+    keys: Any = [1, 2]
+    batch = encode_batch(
+        Columns([b"x", b"y"], ordering_keys=keys), producer_id=9, first_sequence=0,
+        first_born_ms=0, last_born_ms=0,
+    )  # fmt: skip
+    queue = ordered.wired.broker.queue("t", 0)
+    queue.records.append((0, 2, batch))
+    queue.latest = 2
+    ordered.keyed("a1")
+    ordered.start(0)
+    ordered.work()
+    assert ordered.of("a") == ["a1"]
+    assert "malformed" in caplog.text
+    ordered.commit()
+    assert ordered.floor() == 3
 
 
 def test_closing_deals_nothing_more() -> None:
