@@ -129,9 +129,10 @@ def text_of(letter: DeadLetter, *, detail: bool = False) -> str:
     stamp = moment_text(message.stored_at) or "-"
     shown = f"{shown}  {body_text(message)}" if shown else body_text(message)
     cause = _one_line(letter.cause) or "no cause given"
+    times = "1 attempt" if letter.attempts == 1 else f"{letter.attempts} attempts"
     lines = [
         f"{letter.place:<8} {stamp}  {origin}  {shown}",
-        f"         after {letter.attempts} attempts: {cause}",
+        f"         after {times}: {cause}",
     ]
     if detail:
         lines += _indented(

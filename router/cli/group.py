@@ -154,9 +154,9 @@ def reset_offsets(
 
     \b
     Examples:
-    $ shardmq group reset-offsets billing orders --to earliest           what would be
+    $ shardmq group reset-offsets billing orders --to -1h          what would be
+    $ shardmq group reset-offsets billing orders --to -1h --yes
     $ shardmq group reset-offsets billing orders --to earliest --yes
-    $ shardmq group reset-offsets billing orders --to 2013-01-31T08:00 --yes
     $ shardmq group reset-offsets billing orders -q 3=4711 -q 5=0 --yes
     """
     target = _target(to, queues)

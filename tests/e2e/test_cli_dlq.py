@@ -88,7 +88,7 @@ def test_dead_letters_are_listed_and_shown_with_what_they_were(url: str) -> None
         "dlq", "show", "show", "--place", second["place"], "--detail", url=url
     ).stdout.decode()
     assert text.startswith(second["place"])
-    assert "after 1 attempts: TimeoutError" in text
+    assert "after 1 attempt: TimeoutError" in text
     assert "Traceback" in text
     assert "ValueError" not in text
 
