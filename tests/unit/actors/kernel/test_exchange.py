@@ -11,10 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
 
+from shardmq.actors.kernel import exchange as exchange_module
 from shardmq.actors.kernel import sockets
 from shardmq.actors.kernel.exchange import SLEEP_MS_MAX, Exchange
 from shardmq.actors.kernel.listening import listen
@@ -286,6 +288,31 @@ def test_short_lives_on_descriptors_that_are_used_again_are_all_told(
     assert sorted(seen.gone) == sorted(set(seen.spoke) - {seen.spoke[0]})
     staying.send(b"still there")
     seen.until(202, 200)
+
+
+def test_a_front_that_is_never_found_empty_tells_who_is_gone_all_the_same(
+    front: tuple[Exchange, str], client: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange, url = front
+    drain = Exchange._drain
+
+    def never_empty(*arguments: Any) -> bool:
+        drain(*arguments)
+        return False
+
+    monkeypatch.setattr(Exchange, "_drain", never_empty)
+    seen = Seen(exchange)
+    leaving, staying = client(url), client(url)
+    for one in (leaving, staying):
+        one.send(b"x")
+    seen.until(2, 0)
+    leaving.close(linger=5_000)
+    turns = 0
+    while not seen.gone and turns < 10 * exchange_module.UNSETTLED_TURNS_MAX:
+        turns += 1
+        seen.look()
+    assert len(seen.gone) == 1
+    assert turns >= exchange_module.UNSETTLED_TURNS_MAX
 
 
 def test_wake_ends_a_sleep_from_another_thread(opened: Open) -> None:
