@@ -13,9 +13,9 @@ A queue that is to move stays with its holder until that has let go of it:
     wanted here again
 
 A grant that its holder has never been shown needs no release: nobody can have used it. After a
-restart all grants may have been shown; until the shard has confirmed them they may not be known
-there, so a member that asks for the first time waits for that. A reset is part of a grant and goes
-over to the next one until it is confirmed.
+restart any grant may have been shown before, or be news to its shard: it needs a release, and is
+shown again when the shard has confirmed it. A reset is part of a grant and goes over to the next
+one until it is confirmed.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Division:
         found = []
         for queue in sorted(self._held.get(member, ())):
             place = self.plan.get(queue)
-            if place is None or queue in self._unshown or queue in self._released:
+            if place is None or queue in self._unconfirmed or queue in self._released:
                 continue
             found.append(
                 AssignedQueue(

@@ -5,8 +5,8 @@ request has waited long enough. Knows neither what the news are nor who is a mem
 both. As members are bounded, so are their requests.
 
 Versions grow with all news of the coordinator and start above those of its former runs. A member
-that comes with a version of a former run, or none, may hear of grants that shards have yet to
-confirm; so it waits until they have, or until its time is over.
+that comes with a version of a former run, or none, waits until shards have confirmed what it holds,
+or until its time is over: it would drop what is missing in its answer, and take it up again.
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ Nothing is done while an event is handled but noting it; the turn's end does all
 is rebalanced at once, and then not again before SETTLE_MS: when many members come together, the
 first gets everything and a moment later all have their share.
 
-A member is shown only grants that shards have confirmed, or that were in the journal when the
-coordinator started: those it may have been shown before.
+A member is shown only grants that shards have confirmed, in this run of the coordinator.
 """
 
 from __future__ import annotations
@@ -37,6 +36,8 @@ __all__ = ["SETTLE_MS", "Rebalancing"]
 SETTLE_MS = 50.0
 """Between two rebalances of one group."""
 RECORD_ROWS_MAX = 1_024
+TURN_DIVISIONS_MAX = 64
+"""Divisions in one turn, so that a topic that many groups read, or a restart, stops nobody."""
 
 
 class Rebalancing:
@@ -212,8 +213,11 @@ class Rebalancing:
                 self.forced += 1
                 self._want_at(division, now.mono_ms)
             self._watch(division)
-        for division in self._due.due(now.mono_ms):
+        due = self._due.due(now.mono_ms)
+        for division in due[:TURN_DIVISIONS_MAX]:
             self._rebalance(division, now)
+        for division in due[TURN_DIVISIONS_MAX:]:
+            self._due.set(division, now.mono_ms)
         for division in self._touched:
             for name in division.news:
                 known = self._membership.get(division.group_id, name)

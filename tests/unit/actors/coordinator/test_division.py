@@ -122,12 +122,16 @@ def test_while_members_return_nothing_is_taken_from_anybody() -> None:
     assert not any(shown(division, "a").values())
 
 
-def test_after_a_restart_grants_are_shown_and_wait_to_be_confirmed() -> None:
+def test_after_a_restart_grants_are_in_force_and_shown_when_they_are_confirmed() -> None:
     rows = {queue: GrantRow(queue, 4, "a") for queue in QUEUES}
     division = Division(1, 1, rows)
     assert aim(division, "a") == []
-    assert (list(shown(division, "a")), division.is_waiting("a")) == (list(QUEUES), True)
+    assert (shown(division, "a"), division.is_waiting("a")) == ({}, True)
     assert division.holders() == ["a"]
+    assert aim(division, "a", "b") == [], "they may be in use"
+    for queue in QUEUES:
+        division.confirmed(queue)
+    assert (list(shown(division, "a")), division.is_waiting("a")) == (list(QUEUES), False)
 
 
 def test_a_reset_goes_over_to_the_next_grant_until_it_is_confirmed() -> None:

@@ -6,11 +6,14 @@ from collections import Counter
 
 import pytest
 
+from shardmq.actors.coordinator import rebalancing as module
 from shardmq.actors.coordinator.membership import GONE_GRACE_MS
 from shardmq.actors.coordinator.rebalancing import SETTLE_MS
 from shardmq.actors.kernel.ports import Refusal
 from shardmq.actors.protocol import group_messages as g
+from shardmq.actors.protocol import messages as m
 from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.verbs import Verb
 from support.group_bench import LEASE_MS, GroupBench, all_listen
 
 
@@ -199,6 +202,25 @@ def test_members_that_come_together_cost_few_rebalances(bench: GroupBench) -> No
     assert bench.core.stats()["rebalances"] == 2
     all_listen(*members)
     assert shares(bench) == [2] * 10
+
+
+def test_a_change_that_concerns_many_groups_is_done_in_pieces(
+    bench: GroupBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.create("orders", queues=1)
+    members = [bench.member("a", group=f"g{number}").listen() for number in range(5)]
+    bench.wait(SETTLE_MS)
+    before = bench.core.stats()["rebalances"]
+    monkeypatch.setattr(module, "TURN_DIVISIONS_MAX", 2)
+    bench.syncs = False
+    bench.send(Verb.TOPIC_UPDATE, m.TopicUpdate(topic="orders", queues=2))
+    bench.journal.sync()
+    letters = bench.core.durable_advanced(bench.clock.now())
+    assert bench.core.stats()["rebalances"] - before == 2
+    bench.syncs = True
+    bench.run(letters)
+    bench.wait(SETTLE_MS)
+    assert [len(member.listen().queues) for member in members] == [2] * 5
 
 
 def test_a_full_disk_delays_grants_but_no_sign_of_life(bench: GroupBench) -> None:
