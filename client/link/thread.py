@@ -35,6 +35,9 @@ from .core import ClientCore
 from .turning import turn
 from .wire import Wire, now
 
+LED_MS = 100.0
+"""How often the I/O thread looks whether there still is a leader."""
+
 __all__ = ["Connection", "Member", "run_callback"]
 
 _log = logging.getLogger("shardmq.client")
@@ -273,10 +276,16 @@ class Connection:
             self.arm()
 
     def _until_next(self) -> float | None:
-        """Seconds until the next timer; a leader looks after them itself."""
-        wake_at_ms = None if self._leader is not None else self.core.wake_at_ms
-        self._thread_until_ms = inf if wake_at_ms is None else wake_at_ms
-        return None if wake_at_ms is None else max(0.0, wake_at_ms - now().mono_ms) / 1000
+        """Seconds until the next timer. A leader looks after them itself, but a thread that slept
+        without end meanwhile would have to be woken as soon as the leader leaves."""
+        wake_at_ms = self.core.wake_at_ms
+        if wake_at_ms is None:
+            self._thread_until_ms = inf
+            return None
+        at_ms = now().mono_ms
+        least_ms = at_ms if self._leader is None else at_ms + LED_MS
+        self._thread_until_ms = max(wake_at_ms, least_ms)
+        return (self._thread_until_ms - at_ms) / 1000
 
     # -------------------------------------------------------------------------------- ending
 

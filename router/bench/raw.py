@@ -49,8 +49,9 @@ def measure_raw(frame_bytes: int, seconds: float, directory: Path) -> RawFigures
     )
 
 
-def raw_sockets(frame_bytes: int, seconds: float) -> float:
-    """Requests a second: DEALER over tcp to a forwarder, over ipc to a sink, answered back."""
+def raw_sockets(frame_bytes: int, seconds: float, window: int = _WINDOW) -> float:
+    """Requests a second: DEALER over tcp to a forwarder, over ipc to a sink, answered back, with
+    `window` of them under way at once."""
     with tempfile.TemporaryDirectory(prefix="smq-raw-") as folder:
         sink_address = f"ipc://{folder}/sink"
         command = [sys.executable, "-m", "shardmq.router.bench.raw"]
@@ -61,7 +62,7 @@ def raw_sockets(frame_bytes: int, seconds: float) -> float:
         try:
             assert forwarder.stdout is not None, "it was made with a pipe"
             address = forwarder.stdout.readline().decode().strip()
-            return _pump(address, frame_bytes, seconds)
+            return _pump(address, frame_bytes, seconds, window)
         finally:
             for child in (forwarder, sink):
                 child.terminate()
@@ -71,13 +72,13 @@ def raw_sockets(frame_bytes: int, seconds: float) -> float:
                         pipe.close()
 
 
-def _pump(address: str, frame_bytes: int, seconds: float) -> float:
+def _pump(address: str, frame_bytes: int, seconds: float, window: int) -> float:
     payload = os.urandom(frame_bytes)
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.linger = 0
         dealer.connect(address)
         answered = 0
-        for _ in range(_WINDOW):
+        for _ in range(window):
             dealer.send_multipart([b"r" * 24, _HEADER, payload], copy=frame_bytes < 65536)
         dealer.recv_multipart()  # the connections stand: from here on it counts
         start = time.monotonic()

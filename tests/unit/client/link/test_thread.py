@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from functools import partial
+from math import inf
 
 import pytest
 
@@ -182,3 +183,10 @@ def test_news_of_the_transport_are_heard_while_nobody_waits() -> None:
         assert connection.wait(lambda: asked.settled, 10_000)
     assert connection.wait(lambda: connection.core.state is State.DOWN, 10_000)
     connection.close()
+
+
+def test_the_io_thread_sleeps_to_the_next_timer_while_others_lead(connection: Connection) -> None:
+    for _ in range(10):
+        asked = ask(connection)
+        assert connection.wait(partial(settled, asked), 10_000)
+    assert connection._thread_until_ms < inf, "else each leader that leaves would have to wake it"
