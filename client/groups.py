@@ -42,7 +42,7 @@ class GroupMember(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupQueue(msgspec.Struct, frozen=True, kw_only=True):
-    """One queue that a group reads."""
+    """One queue that a group reads; in a broadcasting group, that a member reads."""
 
     topic: str
     queue_id: int
@@ -108,9 +108,13 @@ def describe_group(name: str) -> Flow[GroupDescription]:
     """Raises GroupNotFound."""
     header = g.GroupDescribe(group=checked_group_name(name))
     (told,) = yield [Request(Verb.GROUP_DESCRIBE, header)]
-    rows = sorted(told.queues, key=lambda row: (row.topic, row.queue_id))
-    places = [(row.queue, row.shard) for row in rows]
-    cursors = (yield from cursors_of(told.group_id, places)) if places else {}
+    members = sorted(told.members, key=lambda one: one.member)
+    if told.model == "broadcasting":
+        queues = []
+        for one in members:
+            queues += yield from _queues_of(one.group_id, told.queues, one.member)
+    else:
+        queues = yield from _queues_of(told.group_id, told.queues)
     return GroupDescription(
         name=told.group,
         model=told.model,
@@ -123,9 +127,9 @@ def describe_group(name: str) -> Flow[GroupDescription]:
                 silent=one.silent_ms / 1000,
                 lease=one.lease_ms / 1000,
             )
-            for one in sorted(told.members, key=lambda one: one.member)
+            for one in members
         ],
-        queues=[_queue(row, cursors[row.queue]) for row in rows],
+        queues=queues,
     )
 
 
@@ -193,13 +197,24 @@ def checked_group_name(name: Any) -> str:
     return str(name)
 
 
-def _queue(row: g.QueueOwner, cursor: g.CursorResult) -> GroupQueue:
+def _queues_of(
+    group_id: int, owners: Iterable[g.QueueOwner], member: str | None = None
+) -> Flow[list[GroupQueue]]:
+    """Where a group, or a broadcasting member of it, is."""
+    rows = sorted(owners, key=lambda row: (row.topic, row.queue_id))
+    if not rows:
+        return []
+    cursors = yield from cursors_of(group_id, [(row.queue, row.shard) for row in rows])
+    return [_queue(row, cursors[row.queue], member or row.owner) for row in rows]
+
+
+def _queue(row: g.QueueOwner, cursor: g.CursorResult, owner: str | None) -> GroupQueue:
     is_new = cursor.code != Code.OK
     return GroupQueue(
         topic=row.topic,
         queue_id=row.queue_id,
         shard=row.shard,
-        owner=row.owner,
+        owner=owner,
         committed=None if is_new else cursor.floor,
         latest=cursor.latest,
         lag=cursor.latest - cursor.earliest if is_new else cursor.lag,

@@ -1,8 +1,8 @@
 """PullGroup: what a user of a pull consumer was handed out, and what of it counts as done. Pure.
 
 What was handed out by one call is done when the user comes back for more; a commit by hand counts
-all of it at once. A revoked queue whose messages are still in the user's hands is kept until the
-user comes back, but not for long: then others are given those messages again.
+all of it at once. A revoked queue whose messages are still in the user's hands is kept until they
+are done, but not for long: then others are given them again, and a later commit by hand fails.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 from functools import partial
 
 from shardmq.actors.kernel.ports import Now
+from shardmq.actors.protocol.codes import Code
 
 from ..consume.cursor import Cursor
 from ..consume.reader import Reader
+from ..errors import remote_error
 from .acks import Commit
 from .core import GroupCore, Holding
 from .options import GroupOptions, Subscriptions
@@ -30,11 +32,14 @@ class PullGroup:
         self._reader = reader
         self.core = GroupCore(reader.fetcher, options, subscriptions, self)
         self._stopping: dict[Cursor, Holding] = {}
+        self._lost: list[str] = []
+        """Queues that went while messages of them were in the user's hands."""
 
     def came_back(self, now: Now) -> None:
         """The user wants more: what it was handed out is done, if it is to be so."""
         if self.core.options.auto_commit:
             self.done(now)
+            self._lost.clear()
 
     def done(self, now: Now) -> None:
         """All that was handed out is done."""
@@ -51,12 +56,19 @@ class PullGroup:
     def commit(self, now: Now) -> Commit:
         """All that was handed out is to be durable."""
         self.done(now)
-        return self.core.commit(now)
+        commit = self.core.commit(now)
+        lost, self._lost = self._lost, []
+        if lost:
+            text = f"{', '.join(lost)}: given to another member before this commit"
+            commit.error = remote_error(Code.FENCED, text)
+        return commit
 
     def closing(self, now: Now, *, done: bool) -> Commit:
         """The last commit; without `done` what the last call handed out comes again."""
         if self.core.options.auto_commit and done:
             self.done(now)
+        elif self.core.options.auto_commit:
+            self.passed(now)
         return self.core.commit(now)
 
     # ------------------------------------------------------------------------ the core's worker
@@ -71,7 +83,7 @@ class PullGroup:
         if current is not None and current.item.cursor is cursor:
             self._reader.give_back()
         self._reader.fetcher.stop(cursor)
-        if cursor in self._reader.touched and self.core.options.auto_commit:
+        if cursor in self._reader.touched:
             self._stopping[cursor] = holding
             late = partial(self._late, cursor)
             self._reader.fetcher.core.timers.at(now.mono_ms + HAND_BACK_MS, late)
@@ -85,8 +97,10 @@ class PullGroup:
         current = self._reader.current
         if current is not None and current.item.cursor is cursor:
             self._reader.abandon()
-        self._reader.touched.discard(cursor)
         self._stopping.pop(cursor, None)
+        if cursor in self._reader.touched:
+            self._reader.touched.discard(cursor)
+            self._lost.append(holding.name)
 
     def passed(self, now: Now) -> None:
         """An iteration has done what came before the message that it is at. And of queues of
@@ -111,4 +125,5 @@ class PullGroup:
         holding = self._stopping.pop(cursor, None)
         if holding is not None:
             self._reader.touched.discard(cursor)
+            self._lost.append(holding.name)
             self.core.let_go(holding, now)

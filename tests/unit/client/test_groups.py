@@ -86,6 +86,23 @@ def test_a_description_joins_who_holds_a_queue_with_where_the_group_is() -> None
     assert found.oldest_at is None
 
 
+def test_a_broadcasting_group_is_where_its_members_are() -> None:
+    wired = Wired()
+    route = wired.broker.create("t", 1)
+    wired.broker.give("me", "t", 0)
+    row = route.queues[0]
+    told = g.GroupDescription(
+        group="g", group_id=7, model="broadcasting", strategy="sticky",
+        queues=[g.QueueOwner(topic="t", queue_id=0, queue=row.number, shard=row.shard)],
+        members=[g.MemberInfo(member="you", group_id=9), g.MemberInfo(member="me", group_id=8)],
+    )  # fmt: skip
+    wired.broker.answer = answering(Verb.GROUP_DESCRIBE, told)
+    found = run_flow(wired, describe_group("g"))
+    assert [(one.owner, one.queue_id) for one in found.queues] == [("me", 0), ("you", 0)]
+    asked = [decode_header(h, g.Cursors) for r, h, _ in wired.broker.seen if r.verb == Verb.CURSORS]
+    assert [one.group_id for one in asked] == [8, 9]
+
+
 def test_a_reset_says_where_queues_were_and_where_they_are() -> None:
     wired = Wired()
     result = g.ResetResult(queue_id=1, queue=2, before=None, after=9)

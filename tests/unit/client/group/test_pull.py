@@ -67,6 +67,32 @@ def test_a_revoked_queue_waits_for_its_user_and_keeps_what_it_read(member: Membe
     assert member.floor(0) == 4
 
 
+def test_a_commit_by_hand_gives_a_revoked_queue_back() -> None:
+    member = Member(auto_commit=False)
+    member.store(b"a", b"b")
+    member.start(0)
+    assert member.poll() == [b"a", b"b"]
+    member.revoke(0)
+    member.poll()
+    assert member.groups.released == [], "nothing says yet that they are done"
+    assert member.commit().error is None
+    assert (member.groups.released, member.floor(0)) == ([member.number(0)], 2)
+
+
+def test_a_commit_that_comes_too_late_for_a_revoked_queue_fails() -> None:
+    member = Member(auto_commit=False)
+    member.store(b"a", b"b")
+    member.start(0)
+    member.poll()
+    member.revoke(0)
+    member.wired.advance(600)
+    assert member.groups.released == [member.number(0)]
+    error = member.commit().error
+    assert isinstance(error, errors.Fenced)
+    assert "queue 0 of 't'" in str(error)
+    assert member.commit().error is None, "it is said once"
+
+
 def test_a_user_who_does_not_come_back_is_not_waited_for_long(member: Member) -> None:
     member.poll(4)
     member.revoke(0)
@@ -121,6 +147,16 @@ def test_a_seek_forward_counts_what_it_left_out_as_done(member: Member) -> None:
     assert member.poll() == [b"8", b"9"]
     member.commit()
     assert member.floor(0) == 10
+
+
+def test_an_error_in_an_iteration_leaves_only_the_message_that_it_was_at(member: Member) -> None:
+    batch = member.reader.begin(member.wired.now)
+    assert batch is not None
+    for _ in range(3):
+        next(batch.messages)
+    member.group.closing(member.wired.now, done=False)
+    member.wired.run()
+    assert member.floor(0) == 2
 
 
 @pytest.mark.parametrize(("done", "floor"), [(True, 4), (False, 0)])
