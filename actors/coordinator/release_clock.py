@@ -10,7 +10,9 @@ hears nothing releases nothing, one that hears it twice does nothing twice.
 So a shard with nothing to release costs one request every WAIT_MS. Due times that lie close
 together share one RELEASE: none is sent sooner than STEP_MS after the last one.
 
-The watermark never goes back, also when somebody sets the wall clock back: what was due stays due.
+The clock is the wall's, but never goes back and never stands: when somebody sets the wall clock
+back by an hour, what was to come in ten seconds still does. It is carried on by monotonic time as
+long as this run of the coordinator lasts.
 """
 
 from __future__ import annotations
@@ -65,6 +67,8 @@ class ReleaseClock:
         self._is_told = is_told
         self._by_link = {f"shard-{shard}": _Shard(f"shard-{shard}") for shard in range(shards)}
         self._request_id = 0
+        self._ahead_ms = -_NEVER
+        """The clock is so far ahead of monotonic time."""
         self.sent = 0
         """Counter since the start."""
 
@@ -108,11 +112,15 @@ class ReleaseClock:
         """Counters since the start."""
         return {"releases_sent": self.sent}
 
+    def _read(self, now: Now) -> int:
+        self._ahead_ms = max(self._ahead_ms, now.wall_ms - now.mono_ms)
+        return round(now.mono_ms + self._ahead_ms)
+
     def _letter(self, shard: _Shard, now: Now) -> Letter:
         self._request_id += 1
         self.sent += 1
         shard.out_id = self._request_id
-        shard.until_ms = max(shard.until_ms, now.wall_ms)
+        shard.until_ms = self._read(now)
         shard.sent_at_ms = now.mono_ms
         shard.send_at_ms = now.mono_ms + WAIT_MS + RETRY_MS
         if shard.known_due_ms > shard.until_ms:

@@ -129,12 +129,22 @@ def test_a_lost_answer_is_made_up_for(bench: Bench) -> None:
     bench.one()
 
 
-def test_the_watermark_never_goes_back(bench: Bench) -> None:
+def test_when_the_wall_clock_is_set_back_the_watermark_goes_on(bench: Bench) -> None:
     first = bench.up()
-    bench.clock.advance(100)
+    bench.clock.advance(STEP_MS)
+    bench.answer(first.until_ms + 5_000)
+    bench.one()
     bench.clock.step_wall(-3_600_000)
+    bench.clock.advance(5_000 - STEP_MS)
+    assert bench.one().until_ms == first.until_ms + 5_000
+
+
+def test_when_the_wall_clock_is_set_forward_the_watermark_follows(bench: Bench) -> None:
+    bench.up()
+    bench.clock.step_wall(3_600_000)
+    bench.clock.advance(WAIT_MS)
     bench.answer(0)
-    assert bench.one().until_ms == first.until_ms
+    assert bench.one().until_ms == bench.wall_ms
 
 
 def test_shards_go_and_come_each_for_itself(bench: Bench) -> None:
