@@ -121,6 +121,9 @@ class Fetching:
             if is_behind:
                 self._polls.ready.append(poll)
                 return None
+            if self._polls.is_replaced(poll):
+                poll.settle()
+                return None
             if self._polls.why_not(poll) is None:
                 poll.ready = []
                 self._polls.park(poll, waiting)

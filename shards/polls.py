@@ -162,6 +162,10 @@ class Polls:
                 self._unpark(older)
                 older.settle()
 
+    def is_replaced(self, poll: Poll) -> bool:
+        """True if a retry of its request is parked: that one is answered."""
+        return self._parked.get(_key(poll.request), poll) is not poll
+
     def park(self, poll: Poll, queues: Iterable[ServedQueue]) -> None:
         """Let `poll` wait for news of `queues` (those it wants; when it is parked again, those
         that woke it) until its deadline."""

@@ -131,6 +131,19 @@ def test_a_poll_waits_on_behind_what_is_not_for_it(shard: GroupedShard) -> None:
     assert [(one.queue, one.next_offset) for one in reply.header.queues] == [(1, 3)]
 
 
+def test_a_poll_that_found_nothing_gives_way_to_its_retry_that_is_parked(
+    shard: GroupedShard,
+) -> None:
+    # Found by the simulator: both were parked under one key, and their end ended the shard.
+    fill(shard, 1, "open")
+    first = shard.group_fetch_letter((1, 0), wait_ms=500, session=8, request_id=5)
+    retry = shard.group_fetch_letter((2, 0), wait_ms=500, session=8, request_id=5)
+    assert shard.turn([first, retry]) == []
+    assert shard.core.stats()["polls_parked"] == 1
+    assert len(shard.pass_time(500)) == 1
+    assert shard.core.stats()["polls_parked"] == 0
+
+
 def test_a_poll_that_waited_on_is_answered_with_all_it_passed(shard: GroupedShard) -> None:
     fill(shard, 1, "open")
     shard.turn([shard.group_fetch_letter((1, 0), (2, 0), wait_ms=500, session=8)])
