@@ -13,6 +13,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -192,13 +193,24 @@ def test_a_start_at_the_end_misses_nothing_that_is_sent_after_it(url: str) -> No
 MEMBER = """
     import sys
     from shardmq.client import PullConsumer
-    consumer = PullConsumer(sys.argv[1], group=sys.argv[2])
+    consumer = PullConsumer(sys.argv[1], group=sys.argv[2], lease=float(sys.argv[4]))
     consumer.subscribe(sys.argv[3])
     consumer.start()
     while True:
-        consumer.poll(timeout=0.05)
-        print(len(consumer.assignment()), flush=True)
+        bodies = [message.body.decode() for message in consumer.poll(timeout=0.05)]
+        print(len(consumer.assignment()), *bodies, flush=True)
 """
+
+
+@contextmanager
+def member(url: str, group: str, lease: float = 10.0) -> Iterator[subprocess.Popen[str]]:
+    """Another member in a process of its own, of a topic that is called like the group."""
+    command = [sys.executable, "-c", textwrap.dedent(MEMBER), url, group, group, str(lease)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_killed_members_queues_move_at_once(url: str) -> None:
@@ -206,18 +218,40 @@ def test_a_killed_members_queues_move_at_once(url: str) -> None:
     with PullConsumer(url, group="killed") as consumer:
         consumer.subscribe("killed")
         consumer.start()
-        command = [sys.executable, "-c", textwrap.dedent(MEMBER), url, "killed", "killed"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as member:
-            assert member.stdout is not None
+        with member(url, "killed") as other:
 
             def shared() -> bool:
                 assert consumer.poll(timeout=0.01) == []
                 return len(consumer.assignment()) == 4
 
             until(shared, "the other has its share")
-            os.kill(member.pid, signal.SIGKILL)
+            os.kill(other.pid, signal.SIGKILL)
             moved = until(lambda: len(consumer.assignment()) == 8, "its queues have moved")
         assert moved < 2.0, "the broker sees the connection close"
+
+
+def test_a_member_that_was_stopped_past_its_lease_comes_back_and_nothing_is_lost(
+    url: str,
+) -> None:
+    fill(url, "stopped", 0)
+    with PullConsumer(url, group="stopped") as consumer:
+        consumer.subscribe("stopped")
+        consumer.start()
+        with member(url, "stopped", lease=1.0) as other:
+            seen: list[bytes] = []
+
+            def holds(count: int) -> bool:
+                seen.extend(message.body for message in consumer.poll(timeout=0.01))
+                return len(consumer.assignment()) == count
+
+            until(lambda: holds(4), "the other has its share")
+            os.kill(other.pid, signal.SIGSTOP)
+            fill(url, "stopped", 100)
+            until(lambda: holds(8), "its queues have moved")
+            until(lambda: holds(8) and len(seen) >= 100, "nothing waits for the other")
+            os.kill(other.pid, signal.SIGCONT)
+            until(lambda: holds(4), "it has come back")
+        assert sorted(seen) == sorted(b"%d" % n for n in range(100))
 
 
 def test_offsets_survive_a_restart_of_the_broker(tmp_path: Path) -> None:

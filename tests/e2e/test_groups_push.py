@@ -7,8 +7,11 @@ wrapped so that its methods can be awaited.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -332,6 +335,33 @@ def test_a_message_that_takes_too_long_has_failed(kind: str, url: str) -> None:
                 assert "TimeoutError" in admin.dead_letters(topic)[0].cause
             release.set()
         assert seen == [1]
+
+    run(scenario())
+
+
+def test_nothing_is_lost_when_every_process_of_the_broker_is_killed(kind: str, url: str) -> None:
+    topic = f"kills-{kind}"
+    fill(url, topic, [])
+    seen: Counter[bytes] = Counter()
+
+    async def scenario() -> None:
+        options: dict[str, Any] = {"group": topic, "start_from": "earliest"}
+        async with pushed(kind, url, **options) as one, pushed(kind, url, **options) as two:
+            for twin in (one, two):
+                twin.consumer.subscribe(topic, "*", lambda message: seen.update([message.body]))
+                await twin.call("start")
+            sent = 0
+            with Admin(url) as admin, Producer(url, timeout=WAIT_SECONDS) as producer:
+                for actor in ("shard-0", "coordinator", "router", "shard-1"):
+                    for _ in range(5):
+                        messages = [Message(topic, b"%d" % (sent + n)) for n in range(100)]
+                        await asyncio.to_thread(producer.send_batch, messages)
+                        sent += 100
+                    os.kill(admin.stats(actor)["pid"], signal.SIGKILL)
+                    await asyncio.sleep(0.2)
+            await until(lambda: len(seen) == sent, "all have come")
+        assert lag(url, topic) == 0
+        assert sum(seen.values()) - sent <= 200, "only what was not acked yet comes again"
 
     run(scenario())
 
