@@ -171,6 +171,20 @@ class Granting:
         """A grant was appended; its record ends at `mark`."""
         self._undurable.append((mark, pending))
 
+    def forget(self, cursor_ids: Iterable[int]) -> None:
+        """Cursors are gone: a shard that was told of them later would make them anew."""
+        gone = set(cursor_ids)
+        kept = [one for one in self._undurable if one[1].cursor_id not in gone]
+        self._undurable = deque(kept)
+        for shard in self._by_link.values():
+            shard.later = [one for one in shard.later if one[0] not in gone]
+            for cursor_id in gone:
+                shard.todo.pop(cursor_id, None)
+                shard.names.pop(cursor_id, None)
+            for out in shard.out.values():
+                if out.cursor_id in gone:
+                    out.queues.clear()
+
     def groups_changed(self) -> None:
         """A group that was deleted is durably gone: cursors of it can go."""
         for shard in self._by_link.values():

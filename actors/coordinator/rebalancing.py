@@ -13,7 +13,7 @@ A member is shown only grants that shards have confirmed, in this run of the coo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 from ..kernel.ports import Letter, Now
@@ -157,8 +157,9 @@ class Rebalancing:
         for _, division in self.divisions_of(state):
             self.want(division, now)
 
-    def forget(self, cursor_ids: Iterable[int]) -> None:
+    def forget(self, cursor_ids: Sequence[int]) -> None:
         """Groups, or members' own cursors, are gone."""
+        self._granting.forget(cursor_ids)
         for cursor_id in cursor_ids:
             division = self._divisions.pop(cursor_id, None)
             if division is not None:

@@ -114,7 +114,7 @@ class ReleaseClock:
 
     def _read(self, now: Now) -> int:
         self._ahead_ms = max(self._ahead_ms, now.wall_ms - now.mono_ms)
-        return round(now.mono_ms + self._ahead_ms)
+        return int(now.mono_ms + self._ahead_ms)
 
     def _letter(self, shard: _Shard, now: Now) -> Letter:
         self._request_id += 1

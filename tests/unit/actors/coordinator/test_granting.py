@@ -7,6 +7,7 @@ import pytest
 from shardmq.actors.coordinator.granting import RETRY_MS
 from shardmq.actors.protocol import group_messages as g
 from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.verbs import Verb
 from support.group_bench import GroupBench, Member
 
 
@@ -88,3 +89,18 @@ def test_grants_that_only_the_journal_knows_reach_the_shards_after_a_restart(
     assert member.took()
     assert len(member.queues) == 4
     assert set(bench.in_force(1).values()) == {"a"}
+
+
+def test_a_deleted_group_is_not_granted_anything_any_more(bench: GroupBench) -> None:
+    bench.create("orders")
+    bench.shards["shard-0"].code = Code.DISK_FULL
+    bench.silent = {"shard-1"}
+    bench.member("a").leave()
+    bench.wait(RETRY_MS / 2)
+    bench.ask(Verb.GROUP_DELETE, g.GroupDelete(group="billing"))
+    bench.shards["shard-0"].code = Code.OK
+    bench.silent.clear()
+    bench.wait(3 * RETRY_MS)
+    assert bench.in_force(1) == {}
+    assert [shard.live for shard in bench.shards.values()] == [[], []]
+    assert bench.core.stats()["grants_pending"] == 0
