@@ -251,11 +251,14 @@ class GroupCore:
             self._ask_shard(shard, asked, now)
 
     def _ask_shard(self, shard: int, asked: Sequence[int], now: Now) -> None:
+        group_id = self.membership.group_id
+
         def answered(reply: Reply, now: Now) -> None:
             self._calls.discard(call)
-            self._positions(asked, reply, now)
+            if group_id == self.membership.group_id:
+                self._positions(asked, reply, now)
 
-        header = Cursors(group_id=self.membership.group_id, queues=list(asked))
+        header = Cursors(group_id=group_id, queues=list(asked))
         deadline_ms = now.mono_ms + CURSORS_MS
         call = Call(
             Verb.CURSORS, encode_header(header), answered, deadline_ms=deadline_ms, shard=shard
