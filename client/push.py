@@ -47,7 +47,8 @@ class PushConsumer:
 
     A listener that returns has done its message. One that raises has not: the message comes again
     after 10 s, then 30 s, 1 min ... up to 2 h; at the end of `max_attempts` it lies among the
-    group's dead letters. `Retry` and `Discard`, raised or returned, steer that by hand.
+    group's dead letters. Raised or returned, `Retry(delay=...)` says when it comes again, and
+    `Discard` that it does not: it is done, or a dead letter at once.
 
     Args:
         url: the broker, `tcp://host:port`; None for SHARDMQ_URL or the default.

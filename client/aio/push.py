@@ -244,12 +244,11 @@ class PushConsumer:
                     outcome = await outcome
                 else:
                     outcome = await asyncio.wait_for(outcome, self._message_timeout_ms / 1000)
+            if outcome is None:
+                return True
+            found = [steered(message, outcome) for message in messages]
         except Exception as error:
-            work.failures += [failure_of(message, error) for message in messages]
-            return False
-        if outcome is None:
-            return True
-        found = [steered(message, outcome) for message in messages]
+            found = [failure_of(message, error) for message in messages]
         work.failures += [failure for failure in found if failure is not None]
         return found[0] is None
 

@@ -30,10 +30,13 @@ class Retry(Exception):
 
 
 class Discard(Exception):
-    """The message shall not come again: it goes to the dead letters at once."""
+    """The message shall not come again: it is done, or, if wished, a dead letter at once."""
 
-    def __init__(self, reason: str = "the listener gave it up") -> None:
+    def __init__(
+        self, reason: str = "the listener gave it up", *, dead_letter: bool = False
+    ) -> None:
         super().__init__(reason)
+        self.dead_letter = dead_letter
 
 
 class Failure(NamedTuple):
@@ -46,12 +49,12 @@ class Failure(NamedTuple):
     dead: bool = False
 
 
-def failure_of(message: ReceivedMessage, error: BaseException) -> Failure:
-    """What an exception says of a message."""
+def failure_of(message: ReceivedMessage, error: BaseException) -> Failure | None:
+    """What an exception says of a message; None: that it is done."""
     if isinstance(error, Retry):
         return Failure(message, _cause(error), "", error.delay_ms)
     if isinstance(error, Discard):
-        return Failure(message, _cause(error), "", None, True)
+        return Failure(message, _cause(error), "", None, True) if error.dead_letter else None
     lines = traceback.format_exception(type(error), error, _behind(error))
     return Failure(message, _cause(error), "".join(lines)[-NACK_DETAIL_CHARS_MAX:])
 

@@ -100,9 +100,11 @@ def run(work: Work, clock_ms: Callable[[], float] | None = None) -> None:
                             return
             return
         except BaseException as error:  # whatever a listener does ends its message, not the worker
-            failures.append(failure_of(message, error))
-            if work.stops_at_failure:
-                return
+            failure = failure_of(message, error)
+            if failure is not None:
+                failures.append(failure)
+                if work.stops_at_failure:
+                    return
 
 
 def _run_batch(work: Work) -> None:
@@ -110,6 +112,6 @@ def _run_batch(work: Work) -> None:
     try:
         outcome = work.listener.call(messages)
         found = [steered(message, outcome) for message in messages] if outcome is not None else []
-        work.failures += [failure for failure in found if failure is not None]
     except BaseException as error:  # as above
-        work.failures += [failure_of(message, error) for message in messages]
+        found = [failure_of(message, error) for message in messages]
+    work.failures += [failure for failure in found if failure is not None]

@@ -217,7 +217,7 @@ def test_what_fails_for_good_is_a_dead_letter_and_can_be_sent_again(kind: str, u
     def listener(message: ReceivedMessage) -> Any:
         seen.append(message)
         if message.body == b"discard" and not healthy.is_set():
-            return Discard("not wanted")
+            return Discard("not wanted", dead_letter=True)
         if not healthy.is_set():
             raise ValueError("no such flight") from Retry()
         return None

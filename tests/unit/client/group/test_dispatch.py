@@ -108,8 +108,10 @@ def test_a_failure_that_is_not_told_yet_keeps_the_floor() -> None:
     assert (pushed.floor(), pushed.ranges()[0]) == (1, (2, 3))
 
 
-@pytest.mark.parametrize(("steer", "delay_ms", "dead"), [(Retry(delay=2), 2000, False),
-                                                         (Discard(), None, True)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("steer", "delay_ms", "dead"),
+    [(Retry(delay=2), 2000, False), (Discard(dead_letter=True), None, True)],
+)
 def test_a_listener_steers_what_becomes_of_its_message(
     steer: Exception, delay_ms: int | None, dead: bool
 ) -> None:

@@ -107,7 +107,7 @@ def test_at_the_end_of_its_attempts_a_message_is_a_dead_letter_and_the_key_goes_
 def test_steers_count_in_order_too() -> None:
     def listener(message: Any) -> Any:
         if message.body == b"a1":
-            return Discard()
+            return Discard(dead_letter=True)
         if message.body == b"b1" and message.attempt == 1:
             return Retry(delay=5)
         return None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shardmq.client import errors
-from shardmq.client.group.outcomes import Discard, Retry, failure_of, steered, timed_out
+from shardmq.client.group.outcomes import Discard, Failure, Retry, failure_of, steered, timed_out
 from support.reading import Consumer
 
 
@@ -18,6 +18,12 @@ def message() -> Any:
     consumer.assign(0)
     [found] = consumer.reader.collect(1, consumer.wired.now)
     return found
+
+
+def failed(message: Any, error: Exception) -> Failure:
+    failure = failure_of(message, error)
+    assert failure is not None
+    return failure
 
 
 def raised(error: Exception) -> Exception:
@@ -32,7 +38,7 @@ def raised(error: Exception) -> Exception:
 
 
 def test_an_exception_is_told_with_its_cause_and_its_trace(message: Any) -> None:
-    failure = failure_of(message, raised(ValueError("no such flight")))
+    failure = failed(message, raised(ValueError("no such flight")))
     assert failure.cause == "ValueError: no such flight"
     assert "in listener" in failure.detail
     assert "in raised" not in failure.detail, "the frames of the consumer say nothing"
@@ -40,14 +46,16 @@ def test_an_exception_is_told_with_its_cause_and_its_trace(message: Any) -> None
 
 
 def test_retry_and_discard_steer_when_raised(message: Any) -> None:
-    assert failure_of(message, Retry("busy", delay=1.5)).delay_ms == 1_500
-    assert failure_of(message, Retry()).delay_ms is None
-    discarded = failure_of(message, Discard("never"))
-    assert (discarded.dead, discarded.cause, discarded.detail) == (True, "Discard: never", "")
+    assert failed(message, Retry("busy", delay=1.5)).delay_ms == 1_500
+    assert failed(message, Retry()).delay_ms is None
+    assert failure_of(message, Discard("never")) is None, "it is done"
+    dead = failed(message, Discard("never", dead_letter=True))
+    assert (dead.dead, dead.cause, dead.detail) == (True, "Discard: never", "")
 
 
 def test_they_steer_when_returned_too_and_nothing_else_does(message: Any) -> None:
-    later, dead = steered(message, Retry(delay=2)), steered(message, Discard)
+    later, dead = steered(message, Retry(delay=2)), steered(message, Discard(dead_letter=True))
+    assert steered(message, Discard) is None
     assert later is not None
     assert dead is not None
     assert (later.delay_ms, dead.dead) == (2_000, True)
@@ -56,7 +64,7 @@ def test_they_steer_when_returned_too_and_nothing_else_does(message: Any) -> Non
 
 
 def test_a_long_trace_keeps_its_end(message: Any) -> None:
-    failure = failure_of(message, raised(ValueError("x" * 20_000 + "end")))
+    failure = failed(message, raised(ValueError("x" * 20_000 + "end")))
     assert len(failure.detail) == 8 * 1024
     assert failure.detail.endswith("end\n")
     assert len(failure.cause) == 1_000

@@ -44,9 +44,21 @@ def test_a_listener_that_wants_to_end_the_thread_only_fails_its_message() -> Non
 
 
 def test_returned_steers_count() -> None:
-    called = work(lambda message: Discard("no") if message == "m2" else None)
+    called = work(lambda message: Discard(dead_letter=True) if message == "m2" else None)
     run(called)
     assert [(failure.message, failure.dead) for failure in called.failures] == [("m2", True)]
+
+
+def test_what_is_discarded_is_done() -> None:
+    def listener(message: str) -> Any:
+        if message == "m1":
+            raise Discard
+        return Discard
+
+    called = work(listener)
+    called.stops_at_failure = True
+    run(called)
+    assert (called.failures, called.taken) == ([], 5)
 
 
 def test_a_batch_is_one_call_and_fails_as_a_whole() -> None:
@@ -60,7 +72,7 @@ def test_a_batch_is_one_call_and_fails_as_a_whole() -> None:
     run(called)
     assert seen == [["m0", "m1", "m2", "m3", "m4"]]
     assert len(called.failures) == 5
-    steered = work(lambda messages: Discard(), batch=10)
+    steered = work(lambda messages: Discard(dead_letter=True), batch=10)
     run(steered)
     assert all(failure.dead for failure in steered.failures)
 
