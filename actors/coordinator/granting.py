@@ -96,8 +96,8 @@ class _Shard:
         self.todo: dict[int, dict[int, GrantQueue]] = {}
         """Cursor id -> queue -> grant."""
         self.names: dict[int, str] = {}
-        self.later: list[tuple[int, GrantQueue]] = []
-        """What was refused, for the next round."""
+        self.later: dict[tuple[int, int], GrantQueue] = {}
+        """(cursor id, queue) -> grant that was refused, for the next round."""
         self.later_at_ms = 0.0
         self.out: dict[int, _Out] = {}
 
@@ -107,6 +107,11 @@ class _Shard:
         if known is None or known.generation <= grant.generation:
             queues[grant.queue] = grant
         self.names[cursor_id] = group
+        self.later.pop((cursor_id, grant.queue), None)  # an earlier one is not told after it
+
+    def put_off(self, cursor_id: int, grant: GrantQueue) -> None:
+        if grant.queue not in self.todo.get(cursor_id, ()):
+            self.later[cursor_id, grant.queue] = grant
 
     def take_back(self, out: _Out) -> None:
         """What a GRANT covered is to be told again."""
@@ -177,7 +182,7 @@ class Granting:
         kept = [one for one in self._undurable if one[1].cursor_id not in gone]
         self._undurable = deque(kept)
         for shard in self._by_link.values():
-            shard.later = [one for one in shard.later if one[0] not in gone]
+            shard.later = {key: one for key, one in shard.later.items() if key[0] not in gone}
             for cursor_id in gone:
                 shard.todo.pop(cursor_id, None)
                 shard.names.pop(cursor_id, None)
@@ -270,8 +275,8 @@ class Granting:
                 shard.take_back(out)
                 self.resent += 1
         if shard.later and shard.later_at_ms <= now.mono_ms:
-            later, shard.later = shard.later, []
-            for cursor_id, grant in later:
+            later, shard.later = shard.later, {}
+            for (cursor_id, _), grant in later.items():
                 shard.add(cursor_id, shard.names.get(cursor_id, ""), grant)
 
     def _put_off(
@@ -279,7 +284,8 @@ class Granting:
     ) -> None:
         if not shard.later:
             shard.later_at_ms = now.mono_ms + RETRY_MS
-        shard.later += [(cursor_id, grant) for grant in grants]
+        for grant in grants:
+            shard.put_off(cursor_id, grant)
 
     def _next_letters(self, shard: _Shard, now: Now) -> list[Letter]:
         sent = []

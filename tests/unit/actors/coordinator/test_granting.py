@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shardmq.actors.coordinator.granting import RETRY_MS
+from shardmq.actors.coordinator.rebalancing import SETTLE_MS
 from shardmq.actors.protocol import group_messages as g
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.verbs import Verb
@@ -104,3 +105,21 @@ def test_a_deleted_group_is_not_granted_anything_any_more(bench: GroupBench) -> 
     assert bench.in_force(1) == {}
     assert [shard.live for shard in bench.shards.values()] == [[], []]
     assert bench.core.stats()["grants_pending"] == 0
+
+
+def test_a_grant_that_was_refused_is_not_told_after_the_one_that_followed_it(
+    bench: GroupBench,
+) -> None:
+    bench.create("orders")
+    for shard in bench.shards.values():
+        shard.code = Code.DISK_FULL
+    bench.member("a").leave()
+    bench.wait(SETTLE_MS)
+    for shard in bench.shards.values():
+        shard.code = Code.OK
+    bench.member("b")
+    bench.wait(4 * RETRY_MS)
+    for shard in bench.shards.values():
+        told = [(one.queue, one.generation) for grant in shard.asked for one in grant.queues]
+        assert told == sorted(told, key=lambda one: one[1])
+    assert set(bench.in_force(1).values()) == {"b"}
