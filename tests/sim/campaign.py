@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from .mutants import MUTANTS, planted
+from .group_mutants import MUTANTS, planted
 from .run import Outcome, run_seed
 
 BAR_CHARACTERS = 30

@@ -214,7 +214,7 @@ def undelivered(groups: GroupHistory, logs: Logs, topic_of: Topics) -> list[Viol
     for group in groups.groups.values():
         for queue, log in logs.items():
             topic = topic_of.get(queue, "")
-            if topic not in group.subscriptions:
+            if topic not in group.topics:
                 continue
             place = group.name, queue
             first = starts.get(place, 0) if group.start != "earliest" else log.earliest
@@ -295,7 +295,7 @@ def strange(groups: GroupHistory, logs: Logs) -> list[Violation]:
 
 def lopsided(group: Group, description: GroupDescription, live: Topics) -> list[Violation]:
     """lopsided: what GROUP_DESCRIBE says in calm weather; `live` has all queues that there are."""
-    wanted = {queue for queue, topic in live.items() if topic in group.subscriptions}
+    wanted = {queue for queue, topic in live.items() if topic in group.topics}
     owned = {one.queue: one.owner for one in description.queues if one.owner}
     found = []
     missing = sorted(wanted - set(owned))
@@ -309,7 +309,7 @@ def lopsided(group: Group, description: GroupDescription, live: Topics) -> list[
     for owner in owned.values():
         if owner in loads:
             loads[owner] += 1
-    spread = 1 if group.strategy == "sticky" else len(group.subscriptions)
+    spread = 1 if group.strategy == "sticky" else len(group.topics)
     if group.strategy != "hash" and loads and max(loads.values()) - min(loads.values()) > spread:
         found.append(Violation("lopsided", f"{group.name} ({group.strategy}): {loads}"))
     return found

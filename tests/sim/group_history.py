@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from shardmq.actors.protocol.retries import retry_topic
 from shardmq.actors.protocol.tags import TagFilter
 
 Place = tuple[str, int]
@@ -67,6 +68,14 @@ class Group:
 
     def __post_init__(self) -> None:
         self.filters = {topic: TagFilter(text) for topic, text in self.subscriptions.items()}
+
+        if self.retries:
+            self.filters[retry_topic(self.name)] = TagFilter("*")
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """All that its members read."""
+        return tuple(self.filters)
 
     def selects(self, topic: str, tag: str | None) -> bool:
         chosen = self.filters.get(topic)
@@ -146,8 +155,6 @@ class Delivery(NamedTuple):
     """When the member began with this queue: what was done before is not handed out again."""
     at_ms: float
     attempt: int = 1
-    origin: tuple[int, int] | None = None
-    """Of a retry: queue and offset where the message came from."""
 
 
 class Nacked(NamedTuple):
@@ -156,13 +163,13 @@ class Nacked(NamedTuple):
     group: str
     queue: int
     offset: int
-    origin: tuple[int, int]
+    message_id: str
     attempt: int
+    """The delivery that failed."""
     dead: bool
-    asked_wall_ms: int
-    """At the earliest."""
+    """It becomes a dead letter, and does not come again."""
     due_wall_ms: int
-    """At the earliest."""
+    """Not earlier."""
     answered_ms: float
 
 
@@ -178,8 +185,10 @@ class GroupHistory:
     fetched: list[Fetched] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     nacked: list[Nacked] = field(default_factory=list)
-    nack_unknown: set[tuple[str, int, int, int]] = field(default_factory=set)
-    """(group, origin queue, origin offset, attempt) of NACKs that may have been carried out."""
+    nack_asked: set[tuple[str, str, int]] = field(default_factory=set)
+    """(group, message id, attempt) of all NACKs, whatever became of them."""
+    given_up: set[str] = field(default_factory=set)
+    """Message ids of NACKs that asked for a dead letter before the last attempt."""
     resets: dict[Place, list[tuple[float, float]]] = field(default_factory=dict)
     """When the operator asked for a reset, and when that was answered (infinity: never)."""
     ends_of_shards: list[float] = field(default_factory=list)

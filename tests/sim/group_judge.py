@@ -16,6 +16,7 @@ from .group_wire import GroupWire
 from .history import QueueLog, Violation
 from .host import Host, State
 from .oracle import Oracle
+from .retry_checkers import check_retries, waiting
 from .swarm import Plan
 
 SETTLES_MS = 40_000.0
@@ -50,6 +51,7 @@ class GroupJudge:
             "deliveries": len(groups.deliveries),
             "grants": self.wire.grants if self.wire else 0,
             "moves": self.wire.moves if self.wire else 0,
+            "failures": len(groups.nacked),
             "fenced": self.wire.fenced if self.wire else 0,
         }
 
@@ -79,6 +81,8 @@ class GroupJudge:
         catalogue = self.cluster.catalogue
         assert catalogue is not None
         topics = set(self.load.load.topics)
+        for group in self.groups.groups.values():
+            topics.update(group.topics)
         return {
             place.number: topic.name
             for topic in catalogue.all()
@@ -114,9 +118,9 @@ class GroupJudge:
         if any(host.state is not State.SERVING for host in killed):
             return
         until_ms = world.mono_ms + SETTLES_MS
-        while self.load.behind() and world.mono_ms < until_ms and not self.oracle.violations:
+        while self.behind() and world.mono_ms < until_ms and not self.oracle.violations:
             world.run_until(world.mono_ms + STEP_MS)
-        if behind := self.load.behind():
+        if behind := self.behind():
             self.oracle.violate("stuck", f"after the coordinator's return: {behind[:4]}")
         elif (after := self._holders()) != before:
             moved = {place: (was, after.get(place)) for place, was in before.items()
@@ -133,4 +137,16 @@ class GroupJudge:
             return []
         live = self._live()
         there = {queue: log for queue, log in logs.items() if queue in live}
-        return check_groups(self.groups, there, live)
+        found = check_groups(self.groups, there, live)
+        steady = not self.oracle.plan.wall_every_ms
+        oracle = self.oracle
+        return found + check_retries(
+            self.groups, oracle.history, logs, oracle.history.topic_of, steady=steady
+        )
+
+    def behind(self) -> list[str]:
+        """What the groups have still to do."""
+        found = self.load.behind()
+        if found or not self.oracle.plan.retries:
+            return found
+        return waiting(self.groups, self.oracle.logs(), self.oracle.history.topic_of)

@@ -200,7 +200,7 @@ class GroupLoad:
         for group in self.groups.groups.values():
             members = self.of(group)
             found += [f"{one.name} is out of {group.name}" for one in members if not one.joined]
-            for topic in group.subscriptions:
+            for topic in group.topics:
                 known = catalogue.named(topic)
                 for place in known.places if known is not None else ():
                     actor = self.cluster.shard(place.shard)

@@ -6,8 +6,10 @@ for any implementation of them.
 
     fencing     a shard accepts no generation after it has acknowledged a higher one
     vain        a shard refuses a generation only when it was told of a higher one
-    reused      a generation of a queue has one holder, and generations never fall
-    unproved    a member is shown a queue only when the shard has acknowledged the grant
+    reused      a generation of a queue has one holder, and generations never fall (what was sent
+                before may be sent again: a shard refuses it)
+    unproved    a member is shown a queue only when the shard has acknowledged the grant; grants of
+                an earlier run of the coordinator may be shown for want of an answer
     robbed      a queue is granted to another only when its holder gave it back (or had one lease to
                 do so), left, was silent for its lease, or lost its connection for longer than the
                 grace
@@ -25,7 +27,7 @@ from shardmq.actors.protocol.frames import FLAG_REPLY, unpack_route
 from shardmq.actors.protocol.messages import Fetch
 from shardmq.actors.protocol.verbs import Verb, row_of
 
-from .cluster import Cluster
+from .cluster import Cluster, CoordinatorActor
 from .host import Host
 from .world import World
 
@@ -97,6 +99,8 @@ class GroupWire:
         self._seen_ms: dict[tuple[int, int, int], float] = {}
         """(group id, queue, generation) -> when its member was last shown it, not as revoked. Until
         then nobody reads by it."""
+        self._journaled: set[tuple[int, int, int]] = set()
+        """(group id, queue, generation) that the coordinator found in its journal at its start."""
         self._lives: dict[tuple[int, str], Life] = {}
         for host in (*cluster.of_kind("shard"), *cluster.of_kind("coordinator")):
             host.on_letters.append(self._came)
@@ -107,6 +111,13 @@ class GroupWire:
 
     def _coordinator_started(self, host: Host) -> None:
         """Everybody counts as alive for one lease."""
+        assert isinstance(host.actor, CoordinatorActor)
+        self._journaled = {
+            (cursor_id, row.queue, row.generation)
+            for state in host.actor.groups.all()
+            for cursor_id, rows in state.grants.items()
+            for row in rows.values()
+        }
         for life in self._lives.values():
             if life.is_over(self.world.mono_ms):
                 life.free_ms = self.world.mono_ms
@@ -188,7 +199,8 @@ class GroupWire:
                 text = f"{host.name} accepted {what} with generation {generation}"
                 self._violate("fencing", f"{text}, {known} is in force")
         self.fenced += code == Code.FENCED
-        if code == Code.FENCED and self._told.get(place, 0) <= generation:
+        is_old = (*place, generation) in self._journaled
+        if code == Code.FENCED and self._told.get(place, 0) <= generation and not is_old:
             text = f"{host.name} fenced {what} with generation {generation}"
             self._violate("vain", f"{text}, it was told of {self._told.get(place, 0)}")
 
@@ -235,9 +247,10 @@ class GroupWire:
         if not one.revoked:
             self._seen_ms[*place, one.generation] = self.world.mono_ms
         text = f"{asked.member} was shown queue {one.queue} with generation {one.generation}"
-        if holder != asked.member:
+        is_old = (*place, one.generation) in self._journaled
+        if holder != asked.member and not (is_old and holder is None):
             self._violate("reused", f"{text}, which is {holder}'s")
-        if self._in_force.get(place, 0) < one.generation:
+        if self._in_force.get(place, 0) < one.generation and not is_old:
             in_force = self._in_force.get(place, 0)
             self._violate("unproved", f"{text}, its shard has acknowledged {in_force}")
 
@@ -250,10 +263,11 @@ class GroupWire:
             place = header.group_id, one.queue
             known = self._granted.get(place)
             text = f"group {place[0]} queue {one.queue} generation {one.generation} to {link}"
+            is_again = (*place, one.generation) in self._holders
             holder = self._holders.setdefault((*place, one.generation), one.member)
             if holder != one.member:
                 self._violate("reused", f"{text} for {one.member!r}, it was {holder!r}'s")
-            if known is not None and one.generation < known.generation:
+            if known is not None and one.generation < known.generation and not is_again:
                 self._violate("reused", f"{text}, {known.generation} was sent before")
             if known is not None and one.generation > known.generation:
                 self.moves += known.member != one.member

@@ -22,8 +22,8 @@ from shardmq.client.link.calls import Reply
 from shardmq.client.records import FetchedRecord, split_records
 
 from .clients import Client
+from .failing import Failing
 from .group_history import (
-    Accepted,
     Delivery,
     Fetched,
     Group,
@@ -37,7 +37,7 @@ from .group_history import (
 )
 from .history import Stored
 from .membership import AGAIN_MS, DRAIN_MS, RELEASE_MS, Holding, Membership
-from .records import messages_of
+from .records import attempt_of, messages_of
 
 WINDOW = 30
 """Messages of a queue that are being worked on, before it is fetched no further."""
@@ -51,6 +51,7 @@ class Member(Membership):
     ) -> None:
         super().__init__(client, group, name, groups)
         self._slow = slow
+        self._failing = Failing(self)
         self._busy: set[tuple[int, int]] = set()
         """(verb, shard) of what is out; one of a kind at a time."""
         self._ack_due_ms: dict[int, float] = {}
@@ -74,6 +75,7 @@ class Member(Membership):
             unsaid = [one for one in reading if one.acked != one.done]
             if unsaid and now_ms >= self._ack_due_ms.get(shard, 0.0):
                 self._ack(shard, unsaid)
+            self._failing.say(shard, reading)
 
     def _wants(self, held: Holding, now_ms: float) -> bool:
         is_free = held.revoked_ms is None and len(held.open) < WINDOW
@@ -98,14 +100,6 @@ class Member(Membership):
         self._busy.add((verb, shard))
         return True
 
-    def _is_held(self, held: Holding) -> bool:
-        return self.holdings.get(held.queue) is held
-
-    def _fence(self, held: Holding) -> None:
-        held.state = "fenced"
-        held.open.clear()
-        self.world.note(self.process, "fenced", (held.queue, held.generation))
-
     # --- cursors -----------------------------------------------------------------------------
 
     def _look(self, shard: int, fresh: list[Holding]) -> None:
@@ -119,12 +113,12 @@ class Member(Membership):
             results = {one.queue: one for one in header.queues} if header is not None else {}
             for held in fresh:
                 result = results.get(held.queue)
-                if not self._is_held(held):
+                if not self.is_held(held):
                     continue
                 if result is None or result.code != Code.OK or result.generation < held.generation:
                     self._look_again(held)
                 elif result.generation > held.generation:
-                    self._fence(held)
+                    self.fence(held)
                 else:
                     self._start(held, result)
             seen_at(self.groups, self.group.name, header, asked_ms, self.world.mono_ms)
@@ -162,8 +156,8 @@ class Member(Membership):
                 data = b"".join(next(frames) for _ in range(result.frames))
                 held, position = asked[result.queue]
                 if result.code == Code.OK:
-                    self._accept(held, asked_ms)
-                if self._is_held(held) and held.position == position:
+                    self.accept(held, asked_ms)
+                if self.is_held(held) and held.position == position:
                     self._took(held, result, data)
 
         chance = self.world.chance
@@ -199,11 +193,12 @@ class Member(Membership):
                 self._hand(held, message)
             self._ack_soon(held.shard)
         elif result.code == Code.FENCED:
-            self._fence(held)
+            self.fence(held)
         elif result.code == Code.OFFSET_OUT_OF_RANGE and result.earliest > held.position:
             held.position = result.earliest
             held.done |= below(result.earliest)
             held.open = {one for one in held.open if one >= result.earliest}
+            held.failed = {at: one for at, one in held.failed.items() if at >= result.earliest}
         elif result.code == Code.DAMAGED:
             held.position = max(held.position, result.next_offset)
         else:
@@ -223,6 +218,7 @@ class Member(Membership):
             Delivery(
                 self.group.name, held.queue, held.generation, self.process, message.offset,
                 message.body, message.message_id, message.tag, held.since_ms, world.mono_ms,
+                attempt_of(message),
             )
         )  # fmt: skip
         held.open.add(message.offset)
@@ -235,8 +231,11 @@ class Member(Membership):
             self._finish(held, message)
 
     def _finish(self, held: Holding, message: Stored) -> None:
-        if message.offset in held.open and self._is_held(held):
+        if message.offset in held.open and self.is_held(held):
             held.open.discard(message.offset)
+            if self._failing.on(held, message):
+                self.client.turn_soon()
+                return
             held.done |= 1 << message.offset
             self._ack_soon(held.shard)
 
@@ -259,7 +258,7 @@ class Member(Membership):
             for result in header.queues if header is not None else ():
                 held, done = said[result.queue]
                 if result.code == Code.OK:
-                    self._accept(held, asked_ms)
+                    self.accept(held, asked_ms)
                     held.acked |= done
                     self.groups.promises.append(
                         Promise(
@@ -267,8 +266,8 @@ class Member(Membership):
                             done | below(result.floor),
                         )
                     )  # fmt: skip
-                elif result.code == Code.FENCED and self._is_held(held):
-                    self._fence(held)
+                elif result.code == Code.FENCED and self.is_held(held):
+                    self.fence(held)
                 else:
                     self.world.note(self.process, "not acked", (held.queue, int(result.code)))
             self._ack_due_ms[shard] = self.world.mono_ms
@@ -287,14 +286,6 @@ class Member(Membership):
             ],
         )
         self.ask(Verb.ACK, header, shard, told)
-
-    def _accept(self, held: Holding, asked_ms: float) -> None:
-        self.groups.accepted.append(
-            Accepted(
-                self.group.name, held.queue, held.generation, self.name, asked_ms,
-                self.world.mono_ms,
-            )
-        )  # fmt: skip
 
 
 def seen_at(

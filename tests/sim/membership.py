@@ -17,7 +17,7 @@ from shardmq.actors.protocol.verbs import Verb, row_of
 from shardmq.client.link.calls import Call, Reply
 
 from .clients import Client
-from .group_history import Group, GroupHistory, Shown
+from .group_history import Accepted, Group, GroupHistory, Shown
 
 AGAIN_MS = 100.0
 CALL_MS = 2_500.0
@@ -41,11 +41,13 @@ class Holding:
         self.position = 0
         self.done = self.acked = 0
         self.open: set[int] = set()
+        self.failed: dict[int, Any] = {}
+        """Offset -> failure that is not said yet (`failing.py`)."""
         self.revoked_ms: float | None = None
 
     @property
     def is_settled(self) -> bool:
-        return not self.open and self.done == self.acked
+        return not self.open and not self.failed and self.done == self.acked
 
 
 class Membership:
@@ -206,6 +208,23 @@ class Membership:
             self.client.turn_soon()
         else:
             self._ask_events()
+
+    def is_held(self, held: Holding) -> bool:
+        return self.holdings.get(held.queue) is held
+
+    def fence(self, held: Holding) -> None:
+        """A shard said that the queue is another's."""
+        held.state = "fenced"
+        held.open.clear()
+        held.failed.clear()
+        self.world.note(self.process, "fenced", (held.queue, held.generation))
+
+    def accept(self, held: Holding, asked_ms: float) -> None:
+        """A shard said OK to the generation of a queue."""
+        name, now_ms = self.group.name, self.world.mono_ms
+        self.groups.accepted.append(
+            Accepted(name, held.queue, held.generation, self.name, asked_ms, now_ms)
+        )
 
     def leave(self) -> None:
         """Says good-bye; what is open is left to others."""

@@ -29,6 +29,7 @@ class Nemesis:
         self.load = load
         self.group_load = group_load
         self.done = 0
+        self._wall_step_max_ms = 0
         self._ended = False
 
     def begin(self) -> None:
@@ -51,6 +52,9 @@ class Nemesis:
         for weather in (plan.outer, plan.inner):
             weather.drop = weather.duplicate = weather.reorder = weather.stall = 0.0
             weather.silent, weather.delay_ms = 0.0, 0.2
+        if plan.groups and plan.retries:
+            # What was scheduled by a clock that was put back since is due only when it is right.
+            self.world.wall_step_ms = self._wall_step_max_ms
         for host in cluster.hosts:
             host.paused_until_ms = 0.0
             host.job_ms = 1.0
@@ -168,4 +172,5 @@ class Nemesis:
 
     def _step_wall(self) -> None:
         self.world.wall_step_ms += self.world.chance.choice(WALL_STEPS_MS)
+        self._wall_step_max_ms = max(self._wall_step_max_ms, self.world.wall_step_ms)
         self.world.note("machine", "wall clock", self.world.wall_step_ms)

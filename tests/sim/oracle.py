@@ -107,7 +107,8 @@ class Oracle:
         if before is not None and before != after:
             self.violate("digest", f"{host.name} was killed with {before}, came back with {after}")
         if isinstance(actor, ShardActor):
-            self.violations += check_places(self.history, self.logs_of(actor))
+            logs = self.logs_of(actor)
+            self.violations += check_places(self.history, self.of_users(logs))
 
     # --- now and then ------------------------------------------------------------------------
 
@@ -189,6 +190,15 @@ class Oracle:
             if actor is not None:
                 found.update(self.logs_of(actor))
         return found
+
+    def of_users(self, logs: dict[int, QueueLog]) -> dict[int, QueueLog]:
+        """Without the topics of the system, which hold copies."""
+        topic_of = self.history.topic_of
+        return {
+            number: log
+            for number, log in logs.items()
+            if not topic_of.get(number, "").startswith("%")
+        }
 
     def logs_of(self, actor: ShardActor) -> dict[int, QueueLog]:
         """The queues of one shard; known ones that it does not have are empty."""

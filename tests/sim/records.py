@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from shardmq.actors.protocol.batch import BatchView, message_id
+from shardmq.actors.protocol.retries import ATTEMPT
 from shardmq.client.records import FetchedRecord
 
 from .history import Stored
 
 T = TypeVar("T")
-TOPIC, QUEUE, OFFSET, ATTEMPT = "%TOPIC", "%QUEUE", "%OFFSET", "%ATTEMPT"
-"""What a copy for a retry says of its origin."""
 
 
 def messages_of(record: FetchedRecord) -> list[Stored]:
@@ -49,3 +48,8 @@ def messages_of(record: FetchedRecord) -> list[Stored]:
 
 def _column(values: Sequence[T] | None, count: int) -> Sequence[T | None]:
     return values if values is not None else [None] * count
+
+
+def attempt_of(message: Stored) -> int:
+    """Which delivery of a message this is, from 1; copies for a retry say it."""
+    return int((message.properties or {}).get(ATTEMPT, "1"))

@@ -142,7 +142,7 @@ class Run:
                 text = f"{send.body[:24]!r} in calm weather: {send.fate.value}, {send.fault}"
                 self.oracle.violate("stuck", text)
         until_ms = world.mono_ms + READING_MS
-        while (behind := self._behind() or self.group_load.behind()) and world.mono_ms < until_ms:
+        while (behind := self._behind() or self.group_judge.behind()) and world.mono_ms < until_ms:
             self._while(lambda: True, READING_STEP_MS)
             if self.oracle.violations:
                 return
@@ -183,7 +183,8 @@ class Run:
     def _verdict(self) -> None:
         oracle, load = self.oracle, self.load
         oracle.look()
-        logs = oracle.logs()
+        every = oracle.logs()
+        logs = oracle.of_users(every)
         found = check_all(self.history, logs)
         found += misplaced(self.history, logs, load.slots_moved)
         found += renumbered(self.history)
@@ -191,7 +192,7 @@ class Run:
         for consumer in load.consumers:
             reached.update(consumer.reached())
         found += unread(self.history, logs, reached)
-        found += self.group_judge.verdict(logs)
+        found += self.group_judge.verdict(every)
         oracle.violations += found
         if self.world.seed % LEFTOVER_EVERY == 0:
             self._bounds()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from .network import Weather
 
-GROUPS_SHARE = 0.0
+GROUPS_SHARE = 0.6
 """Of the seeds; in the others every processor second goes to what lies below."""
 
 
@@ -184,5 +184,6 @@ def _groups(plan: Plan, chance: random.Random) -> None:
     plan.member_every_ms = _maybe(chance, 0.8, 150.0, 1_500.0)
     plan.look_every_ms = _maybe(chance, 0.5, 100.0, 800.0)
     plan.slow = chance.choice((0.0, 0.02, 0.1))
+    plan.retries = chance.random() < 0.5
     plan.returns = chance.random() < 0.3
     plan.kill_every_ms["member"] = _maybe(chance, 0.4, 250.0, 3_000.0) if plan.groups else 0.0

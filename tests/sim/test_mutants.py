@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sim.campaign import first_to_see
-from sim.mutants import MUTANTS
+from sim.group_mutants import MUTANTS
 from sim.run import run_seed
 
 SEEDS_MAX = 150
