@@ -239,7 +239,7 @@ class PushConsumer:
     async def _call(self, work: Work, given: Any, messages: list[Any]) -> bool:
         try:
             outcome = work.listener.call(given)
-            if isawaitable(outcome):
+            if outcome is not None and isawaitable(outcome):
                 if self._message_timeout_ms is None:
                     outcome = await outcome
                 else:
