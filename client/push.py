@@ -272,6 +272,16 @@ class PushConsumer:
 
     def _work(self) -> None:
         group = self._group
+        try:
+            self._work_for(group)
+        except Exception as error:  # ours: a user's listener cannot raise here
+            _log.exception("a worker ended by a fault")
+            if group is not None:
+                with self._connection.lock:
+                    group.core.fail(ShardMQError(f"a worker ended by a fault: {error!r}"))
+                    self._connection.turn()
+
+    def _work_for(self, group: PushGroup | None) -> None:
         latch = threading.Lock()
         latch.acquire()
         clock_ms = None if self._options.timeout_ms is None else _clock_ms

@@ -208,6 +208,14 @@ class PushConsumer:
             worker.add_done_callback(self._workers.discard)
 
     async def _work(self, group: PushGroup) -> None:
+        try:
+            await self._work_for(group)
+        except Exception as error:  # ours: a user's listener cannot raise here
+            _log.exception("a worker ended by a fault")
+            group.core.fail(ShardMQError(f"a worker ended by a fault: {error!r}"))
+            self._connection.turn()
+
+    async def _work_for(self, group: PushGroup) -> None:
         loop = asyncio.get_running_loop()
         while True:
             work = group.take(now())

@@ -14,6 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import inf
 
 from shardmq.actors.kernel.ports import Now
 from shardmq.actors.protocol.batch import BatchError
@@ -351,6 +352,8 @@ class Dispatcher:
         if work not in self.running or self._timeout_ms is None:
             return
         since_ms, begun = work.message_since_ms, work.taken
+        if since_ms == inf:
+            return  # through, and about to say so
         if now.mono_ms < since_ms + self._timeout_ms or not begun:
             due_ms = max(since_ms, now.mono_ms - self._timeout_ms + 1.0) + self._timeout_ms
             self._fetcher.core.timers.at(due_ms, partial(self._check, work))

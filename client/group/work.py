@@ -8,6 +8,7 @@ for the interpreter, so each message is either the worker's or in the rest.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any, NamedTuple
 
 from ..received import ReceivedMessage
@@ -57,7 +58,8 @@ class Work:
         self.failures: list[Failure] = []
         self.started_ms = started_ms
         self.message_since_ms = started_ms
-        """When the message came that the worker is at; kept only where messages time out."""
+        """When the message came that the worker is at, infinite when it is through; the former is
+        kept only where messages time out."""
         self.stops_at_failure = False
         self.given_up = False
         """Somebody else has settled it: what the worker says of it is old news."""
@@ -83,7 +85,12 @@ def run(work: Work, clock_ms: Callable[[], float] | None = None) -> None:
     """
     if work.listener.batch:
         _run_batch(work)
-        return
+    else:
+        _run_each(work, clock_ms)
+    work.message_since_ms = inf
+
+
+def _run_each(work: Work, clock_ms: Callable[[], float] | None) -> None:
     call, iterator, failures = work.listener.call, work.iterator, work.failures
     message: Any = None
     while True:

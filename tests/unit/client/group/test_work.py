@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from shardmq.client.group.outcomes import Discard
@@ -92,6 +93,8 @@ def test_the_rest_can_be_taken_away_while_a_message_is_at_work() -> None:
 
 def test_the_time_of_each_message_is_noted_where_it_counts() -> None:
     times = iter([5.0, 7.0, 9.0])
-    called = work(lambda message: None, count=3)
+    seen: list[float] = []
+    called = work(lambda message: seen.append(called.message_since_ms), count=3)
     run(called, lambda: next(times))
-    assert called.message_since_ms == 9.0
+    assert seen == [5.0, 7.0, 9.0]
+    assert called.message_since_ms == inf, "it is through"
