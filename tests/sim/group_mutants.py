@@ -16,9 +16,12 @@ from shardmq.actors.coordinator.membership import Membership
 from shardmq.actors.protocol.group_messages import Start
 from shardmq.shards import acks, answers, filters, grants, lag, nack
 from shardmq.shards.cursors_log import CursorLog
+from shardmq.shards.log.record import STATE
 from shardmq.shards.state import cursors
 from shardmq.shards.state.cursors import Cursors
 from shardmq.shards.state.ranges import add
+from shardmq.shards.state.records import SCHEDULED, tag_of
+from shardmq.shards.state.schedule import Schedule
 
 from .mutants import MUTANTS, mutant, planted
 
@@ -168,3 +171,47 @@ def forgets_a_queue_in_the_assignment() -> list[tuple[Any, str, Any]]:
         return {queue: member for queue, member in wanted.items() if queue != min(wanted)}
 
     return [(rebalancing, "assigned", assigned)]
+
+
+# --- messages that failed --------------------------------------------------------------------
+
+
+@mutant
+def counts_every_failure_as_the_first() -> list[tuple[Any, str, Any]]:
+    return [(nack._Attempts, "_attempt", lambda self, span, offset: 1)]
+
+
+@mutant
+def gives_a_message_up_after_one_failure() -> list[tuple[Any, str, Any]]:
+    right = nack.Nacking._asked
+
+    def asked(self: Any, header: Any, item: Any) -> Any:
+        return right(self, header, item)._replace(max_attempts=1)
+
+    return [(nack.Nacking, "_asked", asked)]
+
+
+@mutant
+def has_a_failed_message_come_again_at_once() -> list[tuple[Any, str, Any]]:
+    right = nack._entry
+
+    def entry(message: Any, lsn: int, due_ms: int, attempt: int, detail: str) -> Any:
+        return right(message, lsn, 0, attempt, detail)
+
+    return [(nack, "_entry", entry)]
+
+
+@mutant
+def does_not_end_an_entry_with_its_copy() -> list[tuple[Any, str, Any]]:
+    return [(Schedule, "_end", lambda self, queue, names: None)]
+
+
+@mutant
+def schedules_a_failure_without_acking_it() -> list[tuple[Any, str, Any]]:
+    right = Cursors.bucket_of
+
+    def bucket_of(self: Any, record: Any) -> int:
+        is_failure = record.kind == STATE and tag_of(record.payload) == SCHEDULED
+        return -1 if is_failure else right(self, record)
+
+    return [(Cursors, "bucket_of", bucket_of)]
