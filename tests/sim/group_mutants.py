@@ -10,7 +10,6 @@ from typing import Any
 
 from shardmq.actors.coordinator import assignment, membership, rebalancing
 from shardmq.actors.coordinator.division import Division
-from shardmq.actors.coordinator.granting import Granting
 from shardmq.actors.coordinator.groups import Groups
 from shardmq.actors.coordinator.membership import Membership
 from shardmq.actors.protocol.group_messages import Start
@@ -26,8 +25,6 @@ from shardmq.shards.state.schedule import Schedule
 from .mutants import MUTANTS, mutant, planted
 
 __all__ = ["MUTANTS", "planted"]
-
-FOR_EVER = 1 << 60
 
 
 # --- cursors in the shard --------------------------------------------------------------------
@@ -122,16 +119,6 @@ def shows_a_queue_before_its_shard_has_answered() -> list[tuple[Any, str, Any]]:
         self.news[row.member] = None
 
     return [(Division, "granted", granted)]
-
-
-@mutant
-def grants_before_the_journal_has_it() -> list[tuple[Any, str, Any]]:
-    right = Granting.letters
-
-    def letters(self: Any, durable: int, now: Any) -> Any:
-        return right(self, FOR_EVER, now)
-
-    return [(Granting, "letters", letters)]
 
 
 @mutant
