@@ -11,6 +11,10 @@ from sim.run import run_seed
 SEEDS_MAX = 150
 HINTS: dict[str, int] = {
     "acknowledges before the sync": 34,
+    "repeats a receipt that is not synced": 207,
+    "counts as synced what came during the sync": 50,
+    "syncs only the newest segment": 79,
+    "never syncs the directory": 11,
     "calls durable what is only written": 23,
     "leaves producers out of the snapshot": 23,
     "never gives up a request of a lost link": 12,
