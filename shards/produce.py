@@ -6,6 +6,7 @@ Owns what is asked of each batch, in this order, and why in this order:
     batch sound?              else BAD_REQUEST, or CORRUPT_BATCH where only the checksum fails
     sequence                  a duplicate gets its first receipt, whatever else has changed since:
                               a refusal would say "not stored" of something that is stored
+    codec installed here?     else NOT_SUPPORTED: copies are made of single messages, if need be
     writable, route fresh?    else STALE_ROUTE
     room for it?              else BUSY, DISK_FULL, READ_ONLY
     append
@@ -24,6 +25,7 @@ from shardmq.actors.protocol.batch import (
     read_batch_header,
 )
 from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.compress import installed_codecs
 from shardmq.actors.protocol.limits import REQUEST_QUEUES_MAX
 from shardmq.actors.protocol.messages import (
     AckMode,
@@ -71,6 +73,7 @@ class Producing:
         self._producers = producers
         self._appender = appender
         self._replies = replies
+        self._codecs = installed_codecs()
         self.duplicates = 0
 
     def handle(self, request: Request, header: Produce, now: Now, out: list[Letter]) -> None:
@@ -113,6 +116,9 @@ class Producing:
         entry = self._producers.get(head.producer_id, queue)
         if entry is not None and head.first_sequence < entry.first_sequence + entry.count:
             return self._known(queue, head, entry)
+        if head.bodies_codec not in self._codecs or head.meta_codec not in self._codecs:
+            text = "this broker cannot open lz4; install shardmq[lz4] there, or use zstd"
+            return _refusal(queue, Code.NOT_SUPPORTED, text)
         version = item.version
         if not served.writable or (version and version < served.slots_version):
             text = f"queue {queue} is closed for writing, or the route is old"

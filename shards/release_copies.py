@@ -12,8 +12,9 @@ from __future__ import annotations
 import logging
 from typing import Final, NamedTuple
 
+from shardmq.actors.kernel.logs import fields
 from shardmq.actors.kernel.ports import QueueLog
-from shardmq.actors.protocol.batch import BatchError
+from shardmq.actors.protocol.batch import BatchError, BatchUnopened
 from shardmq.actors.protocol.limits import BATCH_MESSAGES_MAX, MIB
 
 from .copies import Copy, StoredBatch, copy_of, encode_copies, shortened
@@ -56,7 +57,8 @@ class Copied(NamedTuple):
     left: list[NearEntry]
     """For the next turn."""
     faults: int
-    """Entries that met a bug. They stay as they are, and come again with the next start."""
+    """Entries that met a bug, or a codec that is not installed. They stay as they are, and come
+    again with the next start."""
 
 
 class _Lost(Exception):
@@ -79,6 +81,13 @@ def copied(journal: QueueLog, entries: list[NearEntry]) -> Copied:
             break
         try:
             copy = sources.copy(entry)
+        except BatchUnopened as error:
+            faults += 1  # the message is there, and sound as far as anybody here can tell
+            _log.error(
+                "a scheduled message waits for a codec",
+                extra=fields(queue=entry.period.queue, reason=str(error)),
+            )
+            continue
         except (_Lost, BatchError) as error:
             failed.append(Failed(entry, str(error)))
             continue

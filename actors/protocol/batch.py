@@ -41,7 +41,7 @@ from .columns import (
     Columns,
     encode_columns,
 )
-from .compress import CodecError, Compression, compress, decompress
+from .compress import CodecError, CodecMissing, Compression, compress, decompress
 from .limits import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, META_BYTES_MAX, SEQUENCE_MAX
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "BatchError",
     "BatchHeader",
     "BatchView",
+    "BatchUnopened",
     "Columns",
     "batch_crc",
     "check_batch",
@@ -74,6 +75,10 @@ _T = TypeVar("_T")
 
 class BatchError(ValueError):
     """Bytes that are no batch, or a batch that contradicts itself; the text says how."""
+
+
+class BatchUnopened(BatchError):
+    """A batch that may be sound, whose codec is not installed here."""
 
 
 class BatchHeader(NamedTuple):
@@ -313,6 +318,8 @@ class BatchView:
 def _open(codec: int, data: bytes, raw_bytes_max: int) -> bytes:
     try:
         return decompress(codec, data, raw_bytes_max)
+    except CodecMissing as error:
+        raise BatchUnopened(str(error)) from None
     except CodecError as error:
         raise BatchError(str(error)) from None
 

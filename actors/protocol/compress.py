@@ -15,7 +15,14 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = ["CodecError", "Compression", "compress", "decompress"]
+__all__ = [
+    "CodecError",
+    "CodecMissing",
+    "Compression",
+    "compress",
+    "decompress",
+    "installed_codecs",
+]
 
 
 class Compression(IntEnum):
@@ -35,11 +42,25 @@ class CodecError(ValueError):
     """Data that its codec does not open, or not to what was declared."""
 
 
+class CodecMissing(CodecError):
+    """The codec's library is not installed here: nothing is said of the data."""
+
+
+def installed_codecs() -> frozenset[int]:
+    """Codecs that this process can open."""
+    try:
+        _lz4()
+    except CodecMissing:
+        return frozenset(Compression) - {Compression.LZ4}
+    return frozenset(Compression)
+
+
 def compress(codec: int, data: bytes) -> bytes:
     """`data` in the codec's form.
 
     Raises:
-        CodecError: unknown codec, or its library is not installed.
+        CodecError: unknown codec.
+        CodecMissing: its library is not installed.
     """
     if codec == Compression.NONE:
         return data
@@ -55,6 +76,7 @@ def decompress(codec: int, data: bytes, raw_bytes_max: int) -> bytes:
 
     Raises:
         CodecError: unknown codec, malformed, or larger than the bound.
+        CodecMissing: its library is not installed.
     """
     if codec == Compression.NONE:
         raw = data
@@ -94,5 +116,5 @@ def _lz4() -> Any:
     try:
         import lz4.block
     except ImportError:
-        raise CodecError("lz4 is not installed: pip install 'shardmq[lz4]'") from None
+        raise CodecMissing("lz4 is not installed: pip install 'shardmq[lz4]'") from None
     return lz4.block

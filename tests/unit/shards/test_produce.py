@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from shardmq.actors.protocol.batch import Columns, encode_batch
 from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.compress import Compression
 from shardmq.actors.protocol.messages import (
     AckMode,
     Produce,
@@ -14,6 +18,14 @@ from shardmq.actors.protocol.messages import (
 )
 from shardmq.actors.protocol.verbs import Verb
 from support.shards import ShardUnderTest, batch, topic
+
+
+def lz4_batch(bodies: list[bytes]) -> bytes:
+    return encode_batch(
+        Columns(bodies), producer_id=1, first_sequence=0, first_born_ms=1, last_born_ms=1,
+        compression=Compression.LZ4,
+    )  # fmt: skip
+
 
 WEAKER: list[AckMode] = ["written", "none"]
 
@@ -77,6 +89,23 @@ def test_a_damaged_body_is_told_apart_so_that_it_is_sent_again(shard: ShardUnder
 def test_copies_are_the_brokers_own_and_no_client_may_write_them(shard: ShardUnderTest) -> None:
     result = shard.produce(1, batch([b"x"], message_ids=["f" * 32]))
     assert result.code == Code.BAD_REQUEST
+
+
+def test_a_batch_whose_codec_is_not_installed_here_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened, packed = batch([b"x" * 900]), lz4_batch([b"x" * 900])
+    monkeypatch.setitem(sys.modules, "lz4", None)
+    monkeypatch.setitem(sys.modules, "lz4.block", None)
+    poor = ShardUnderTest()
+    poor.define(topic(numbers=(1,)))
+    refused = poor.produce(1, packed)
+    assert (refused.code, "shardmq[lz4]" in refused.message) == (Code.NOT_SUPPORTED, True)
+    assert poor.produce(1, opened).base_offset == 0
+
+
+def test_a_batch_whose_codec_is_installed_is_taken(shard: ShardUnderTest) -> None:
+    assert shard.produce(1, lz4_batch([b"x" * 900])).code == Code.OK
 
 
 # ------------------------------------------------------------------------ sequences

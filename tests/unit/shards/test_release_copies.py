@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from shardmq.actors.protocol.batch import BatchView, check_batch
+from shardmq.actors.protocol.batch import BatchView, Columns, check_batch, encode_batch
+from shardmq.actors.protocol.compress import Compression
 from shardmq.actors.protocol.group_messages import NackMessage
 from shardmq.actors.protocol.limits import BATCH_BYTES_MAX, META_BYTES_MAX
 from shardmq.shards import release_copies as module
@@ -92,3 +95,25 @@ def test_an_offset_that_is_gone_fails_with_the_reason(
     monkeypatch.setattr(shard.journal, "spans", lambda *of: [])
     (failed,) = copied(shard.journal, entries).failed
     assert failed.reason == f"queue {QUEUE} has no message at offset 0 any more"
+
+
+def test_a_message_whose_codec_is_not_installed_any_more_is_not_lost(
+    shard: RetryingShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = encode_batch(
+        Columns([b"x" * 900]), producer_id=9, first_sequence=0, first_born_ms=1, last_born_ms=1,
+        compression=Compression.LZ4,
+    )  # fmt: skip
+    shard.nack(NackMessage(offset=shard.produce(QUEUE, frame).base_offset, dead=True))
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "lz4", None)
+        without.setitem(sys.modules, "lz4.block", None)
+        shard.settle()
+        assert len(shard.state.schedule) == 1
+        assert shard.core.stats()["schedule_lost"] == 0
+        shard.restart()
+        shard.settle()
+    shard.restart()
+    shard.settle()
+    assert [one.body for one in shard.seen(DEAD)] == [b"x" * 900]
+    assert len(shard.state.schedule) == 0

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardmq.actors.protocol.compress import CodecError, Compression, compress, decompress
+from shardmq.actors.protocol.compress import (
+    CodecError,
+    CodecMissing,
+    Compression,
+    compress,
+    decompress,
+    installed_codecs,
+)
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -75,3 +82,15 @@ def test_a_frame_that_wants_a_window_of_128_mebibytes_is_refused() -> None:
     packed = packer.compress(b"small") + packer.flush()  # in pieces: the window stays as asked
     with pytest.raises(CodecError, match="zstd"):
         decompress(Compression.ZSTD, packed, 100)
+
+
+def test_a_codec_that_is_not_installed_is_told_from_data_that_is_malformed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packed = compress(Compression.LZ4, b"x" * 100)
+    assert installed_codecs() == set(Compression)
+    monkeypatch.setitem(sys.modules, "lz4", None)
+    monkeypatch.setitem(sys.modules, "lz4.block", None)
+    assert installed_codecs() == {Compression.NONE, Compression.ZSTD}
+    with pytest.raises(CodecMissing, match=r"shardmq\[lz4\]"):
+        decompress(Compression.LZ4, packed, 100)
