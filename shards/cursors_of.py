@@ -4,7 +4,9 @@ Owns the verb. Anybody who may describe the group may ask; nothing is changed by
 
 The lag is exact, so a first question about a long queue may take more reading than a turn of the
 loop may (`lag.py`). Such a question is carried on, a bounded piece a turn, the waiting ones in
-turns; what was counted stays, so one that runs out of time is answered by the next attempt.
+turns; what was counted stays, so one that runs out of time is answered by the next attempt. Who
+only wants to know where to go on (a member that starts) asks without the lag, and waits for no
+counting.
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ class CursorsOf:
             text = f"CURSORS names 1 to {REQUEST_QUEUES_MAX} queues"
             out.append(request.refuse(Code.BAD_REQUEST, text))
             return
-        answering = self._answer(header.group_id, header.queues)
+        answering = self._answer(header)
         question = _Question(request, answering, now.mono_ms + request.route.tail)
         if self._carry_on(question, out):
             return
@@ -126,14 +128,15 @@ class CursorsOf:
                 return True
         return False
 
-    def _answer(self, group_id: int, queues: list[int]) -> _Answering:
+    def _answer(self, header: CursorsHeader) -> _Answering:
+        group_id, with_lag = header.group_id, header.lag
         results = []
-        for queue in queues:
-            results.append((yield from self._of(group_id, queue)))
+        for queue in header.queues:
+            results.append((yield from self._of(group_id, queue, with_lag)))
             yield QUEUE_COST
         return CursorsReply(queues=results)
 
-    def _of(self, group_id: int, queue: int) -> Generator[int, None, CursorResult]:
+    def _of(self, group_id: int, queue: int, with_lag: bool) -> Generator[int, None, CursorResult]:
         served = self._served.get(queue)
         if served is None:
             text = f"queue {queue} is not on this shard"
@@ -151,6 +154,7 @@ class CursorsOf:
         floor, acked = done_now(self._journal, served, cursor)
         result.floor, result.ranges = floor, list(pairs(acked))
         result.generation, result.member = cursor.generation, cursor.member
-        lag = yield from self._lags.of(served, cursor.expression, floor, acked)
-        result.lag, result.oldest_at_ms = lag
+        if with_lag:
+            lag = yield from self._lags.of(served, cursor.expression, floor, acked)
+            result.lag, result.oldest_at_ms = lag
         return result

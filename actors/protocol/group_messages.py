@@ -255,6 +255,8 @@ class Cursors(Header, kw_only=True):
 
     group_id: U32
     queues: _PerQueue[U32]
+    lag: bool = True
+    """False: `lag` and `oldest_at_ms` stay 0. Counting them may take long for a tag expression."""
 
 
 class CursorResult(Header, kw_only=True):

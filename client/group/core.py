@@ -7,6 +7,9 @@ the work of its worker, which says when it has let go of a queue.
     new          EVENTS          CURSORS asks its shard where to start; then it is read
     revoked      EVENTS          the worker stops; what was done is acked; then it is released
     gone         EVENTS, FENCED  everything held of it is dropped, unacked
+
+What a shard refuses is dropped at once, but only EVENTS say what is held: a queue that they still
+show after a while is asked for and read again.
 """
 
 from __future__ import annotations
@@ -195,7 +198,7 @@ class GroupCore:
     def fenced(self, cursor: Cursor, now: Now) -> None:
         holding = self.holdings.get(cursor.queue.number)
         if holding is not None and holding.cursor is cursor:
-            self._drop(cursor.queue.number, now)
+            self._lose(cursor.queue.number, now)
 
     # ---------------------------------------------------------------------------------- inside
 
@@ -219,16 +222,35 @@ class GroupCore:
         if holding is None or holding.cursor is None or holding.tracker is None:
             return
         self.fetcher.drop(holding.cursor)
+        holding.tracker.is_gone = True
         text = f"{holding.name} was given to another member"
         self.committer.forget(holding.tracker, remote_error(Code.FENCED, text))
         self._worker.dropped(holding, now)
 
     def refused(self, tracker: Tracker, error: ShardMQError, now: Now) -> None:
         """A shard does not take what this member says of a queue."""
+        holding = self.holdings.get(tracker.queue)
+        if holding is None or holding.tracker is not tracker:
+            return  # of an older grant: says nothing of the one in force
         if error.code in (Code.FENCED, Code.GROUP_NOT_FOUND, Code.STALE_ROUTE):
-            self._drop(tracker.queue, now)  # EVENTS tells the rest
+            self._lose(tracker.queue, now)
         else:
             self.fail(error)
+
+    def _lose(self, number: int, now: Now) -> None:
+        """A shard says that a queue is not held. EVENTS says it, too, or else it is held still."""
+        self._drop(number, now)
+        self._core.timers.at(now.mono_ms + AGAIN_MS, partial(self._take_again, number))
+
+    def _take_again(self, number: int, now: Now) -> None:
+        queue = None if self._closed else self.membership.held.get(number)
+        if queue is None or number in self.holdings or self.error is not None:
+            return
+        if queue.revoked:
+            self.membership.release(number, now)
+        else:
+            self.holdings[number] = Holding(queue)
+            self._ask_positions([number], now)
 
     def _tick(self, now: Now) -> None:
         if self._closed:
@@ -258,7 +280,7 @@ class GroupCore:
             if group_id == self.membership.group_id:
                 self._positions(asked, reply, now)
 
-        header = Cursors(group_id=group_id, queues=list(asked))
+        header = Cursors(group_id=group_id, queues=list(asked), lag=False)
         deadline_ms = now.mono_ms + CURSORS_MS
         call = Call(
             Verb.CURSORS, encode_header(header), answered, deadline_ms=deadline_ms, shard=shard

@@ -82,6 +82,15 @@ def slow(shard: GroupedShard, monkeypatch: pytest.MonkeyPatch) -> GroupedShard:
     return shard
 
 
+def test_who_asks_without_the_lag_waits_for_no_counting(slow: GroupedShard) -> None:
+    slow.ack(2, 3)
+    ask = Cursors(group_id=GROUP, queues=[2], lag=False)
+    (reply,) = slow.turn([slow.letter(Verb.CURSORS, ask)]) or slow.sync()
+    one = reply.header.queues[0]
+    assert (one.floor, one.generation, one.latest) == (3, 1, 20)
+    assert (one.lag, one.oldest_at_ms) == (0, 0)
+
+
 def ask(shard: GroupedShard, **how: Any) -> Letter:
     return shard.letter(Verb.CURSORS, Cursors(group_id=GROUP, queues=[1, 2]), **how)
 
