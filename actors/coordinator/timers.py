@@ -5,18 +5,23 @@ Owns the moments. Knows neither what the things are nor what happens then.
 A moment is moved far more often than it comes: every sign of life puts a lease off. So a later
 moment is only noted, and the heap keeps the entry that it has; when that comes up, it goes back in
 for the moment that was noted. Putting off costs O(1), each entry that comes up O(log n).
+
+A moment that is brought forward, and a key that is dropped, leave an entry behind that means
+nothing any more. When there are many more of those than keys, the heap is made anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 __all__ = ["Timers"]
 
 K = TypeVar("K", bound=Hashable)
+STALE_SLACK: Final = 64
+"""Stale entries that the heap may hold beyond twice as many as there are keys."""
 
 
 class Timers(Generic[K]):
@@ -47,6 +52,7 @@ class Timers(Generic[K]):
     def drop(self, key: K) -> None:
         """`key` does not want to be looked at any more."""
         self._due.pop(key, None)
+        self._tidy()
 
     def due(self, now_ms: float) -> list[K]:
         """Takes the keys whose moment has come, in the order of their moments."""
@@ -70,3 +76,11 @@ class Timers(Generic[K]):
     def _push(self, key: K, due_ms: float) -> None:
         self._queued[key] = due_ms
         heappush(self._heap, (due_ms, next(self._order), key))
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """One entry for each key, where there were many more; O(1) for each of those."""
+        if len(self._heap) > 3 * len(self._due) + STALE_SLACK:
+            self._queued = dict(self._due)
+            self._heap[:] = [(due_ms, next(self._order), key) for key, due_ms in self._due.items()]
+            heapify(self._heap)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardmq.actors.coordinator.timers import Timers
+from shardmq.actors.coordinator.timers import STALE_SLACK, Timers
 
 steps = st.lists(
     st.one_of(
@@ -71,3 +71,30 @@ def test_a_moment_that_was_brought_forward_comes_once() -> None:
     timers.set("lease", 90)
     assert timers.due(200) == ["lease"]
     assert timers.due(300) == []
+
+
+def test_moments_that_are_brought_forward_again_and_again_cost_no_memory() -> None:
+    timers: Timers[str] = Timers()
+    for now in range(10_000):
+        timers.set("lease", now + 1_000_000)
+        timers.set("lease", now + 100_000 - now)
+        timers.drop("lease")
+        timers.set(f"member {now}", now + 10)
+        timers.drop(f"member {now}")
+        assert len(timers._heap) <= STALE_SLACK + 6
+        assert len(timers._queued) <= len(timers._heap)
+    assert timers.due(2_000_000) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 50)), max_size=400))
+def test_a_heap_that_is_made_anew_forgets_no_key(
+    wishes: list[tuple[int, bool, int]],
+) -> None:
+    timers: Timers[int] = Timers()
+    expected: dict[int, int] = {}
+    for key, is_far, span in wishes * 5:
+        expected[key] = 1_000 + span if is_far else span
+        timers.set(key, expected[key])
+    moments = sorted(set(expected.values()))
+    found = [(moment, key) for moment in moments for key in timers.due(moment)]
+    assert sorted(found) == sorted((moment, key) for key, moment in expected.items())
