@@ -84,6 +84,9 @@ class Nacker:
         chars = 0
         while waiting and len(told) < MESSAGES_MAX and chars < CHARS_MAX:
             one = waiting[0]
+            if one.tracker.is_gone:
+                waiting.popleft().then(False, now)
+                continue
             generation = one.tracker.generation
             queue = queues.setdefault(
                 one.tracker.queue,
@@ -94,6 +97,8 @@ class Nacker:
             queue.messages.append(one.message)
             chars += len(one.message.cause) + len(one.message.detail)
             told.append(waiting.popleft())
+        if not told:
+            return
         header = Nack(
             group_id=self.group_id,
             max_attempts=self._max_attempts,

@@ -24,8 +24,8 @@ class Tracker:
     """Of one queue, under one grant."""
 
     __slots__ = (
-        "_ends", "_starts", "durable_version", "floor", "generation", "name", "queue", "shard",
-        "version",
+        "_ends", "_starts", "durable_version", "floor", "generation", "is_gone", "name", "queue",
+        "shard", "version",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +43,8 @@ class Tracker:
         self.generation = generation
         self.name = name
         """For people."""
+        self.is_gone = False
+        """The grant is over: nobody wants to hear of it."""
         self.floor = floor
         self.version = 0
         self.durable_version = 0

@@ -132,6 +132,44 @@ def test_a_stale_queue_is_tried_again_until_events_say_something_else(member: Me
     assert member.poll() == [b"a"]
 
 
+def test_a_refusal_that_names_an_older_grant_leaves_the_one_in_force_alone(member: Member) -> None:
+    member.store(b"a")
+    member.start(0)
+    old = member.group.core.holdings[member.number(0)].tracker
+    assert old is not None
+    member.give(0)
+    for code in (Code.FENCED, Code.INVALID_ARGUMENT):
+        member.group.core.refused(old, errors.remote_error(code, "late"), member.wired.now)
+    assert not member.group.core.has_failed
+    assert member.poll() == [b"a"]
+
+
+def test_a_queue_that_was_dropped_and_that_events_still_show_is_read_again(member: Member) -> None:
+    member.store(b"a")
+    member.start(0)
+    tracker = member.group.core.holdings[member.number(0)].tracker
+    assert tracker is not None
+    error = errors.remote_error(Code.GROUP_NOT_FOUND, "not yet")
+    member.group.core.refused(tracker, error, member.wired.now)
+    assert member.fetcher.cursors() == []
+    member.wired.advance(300)
+    assert member.poll() == [b"a"]
+
+
+def test_a_revoked_queue_that_was_dropped_is_given_back(member: Member) -> None:
+    member.store(b"a")
+    member.start(0)
+    assert member.poll() == [b"a"]
+    tracker = member.group.core.holdings[member.number(0)].tracker
+    assert tracker is not None
+    member.revoke(0)
+    assert member.groups.released == [], "the user has it"
+    error = errors.remote_error(Code.GROUP_NOT_FOUND, "not yet")
+    member.group.core.refused(tracker, error, member.wired.now)
+    member.wired.advance(300)
+    assert member.groups.released == [member.number(0)]
+
+
 def test_a_refusal_of_acks_for_good_is_the_members_error(member: Member) -> None:
     member.store(b"a")
     member.start(0)

@@ -119,6 +119,16 @@ def test_a_queue_that_was_granted_anew_is_another_request(nacks: Nacks) -> None:
     assert [one.queues[0].generation for one in nacks.requests()] == [1, 1, 2]
 
 
+def test_what_failed_under_a_grant_that_is_gone_is_not_sent(nacks: Nacks) -> None:
+    for offset in range(3):
+        nacks.fail(offset)
+    nacks.trackers[0].is_gone = True
+    nacks.wired.run()
+    assert [len(one.queues[0].messages) for one in nacks.requests()] == [1]
+    assert nacks.told == [(0, True), (1, False), (2, False)]
+    assert nacks.nacker.is_idle
+
+
 def test_closing_forgets_what_is_on_its_way(nacks: Nacks) -> None:
     nacks.fail(0)
     nacks.nacker.close()
