@@ -16,11 +16,13 @@ from shardmq.actors.kernel.ports import Now
 from shardmq.actors.protocol.codec import HeaderError, decode_header, encode_header
 from shardmq.actors.protocol.codes import Code, row_of
 from shardmq.actors.protocol.group_messages import Nack, NackMessage, NackQueue, NackReply
+from shardmq.actors.protocol.limits import NACK_DETAIL_CHARS_MAX
 from shardmq.actors.protocol.verbs import Verb
 
 from ..errors import ShardMQError, remote_error
 from ..link.calls import Call, Reply
 from ..link.core import ClientCore
+from .outcomes import CAUSE_CHARS_MAX, DETAIL_BYTES_MAX, sendable
 from .tracker import Tracker
 
 __all__ = ["Nacker"]
@@ -28,7 +30,7 @@ __all__ = ["Nacker"]
 NACK_MS = 10_000.0
 AGAIN_MS = 500.0
 MESSAGES_MAX = 1_000
-CHARS_MAX = 256 * 1024
+TEXT_BYTES_MAX = 512 * 1024
 """Of the causes and traces of one request: a header has 1 MiB at most."""
 
 
@@ -65,6 +67,8 @@ class Nacker:
     ) -> None:
         """A message failed; `then(told, now)` follows: False if it is not this member's any more,
         or if the broker cannot take it back."""
+        message.cause = sendable(message.cause, CAUSE_CHARS_MAX, DETAIL_BYTES_MAX)
+        message.detail = sendable(message.detail, NACK_DETAIL_CHARS_MAX, DETAIL_BYTES_MAX)
         self._waiting.setdefault(tracker.shard, deque()).append(_Waiting(tracker, message, then))
         self._tell(tracker.shard, now)
 
@@ -81,8 +85,8 @@ class Nacker:
             return
         told: list[_Waiting] = []
         queues: dict[int, NackQueue] = {}
-        chars = 0
-        while waiting and len(told) < MESSAGES_MAX and chars < CHARS_MAX:
+        text_bytes = 0
+        while waiting and len(told) < MESSAGES_MAX and text_bytes < TEXT_BYTES_MAX:
             one = waiting[0]
             if one.tracker.is_gone:
                 waiting.popleft().then(False, now)
@@ -95,7 +99,7 @@ class Nacker:
             if queue.generation != generation:
                 break  # granted anew in the meantime: another request
             queue.messages.append(one.message)
-            chars += len(one.message.cause) + len(one.message.detail)
+            text_bytes += len(one.message.cause.encode()) + len(one.message.detail.encode())
             told.append(waiting.popleft())
         if not told:
             return

@@ -9,34 +9,47 @@ from __future__ import annotations
 import traceback
 from typing import Any, NamedTuple
 
-from shardmq.actors.protocol.limits import NACK_DETAIL_CHARS_MAX
+from shardmq.actors.protocol.limits import DELAY_MS_MAX, NACK_DETAIL_CHARS_MAX
 
+from ..errors import InvalidArgument
 from ..received import ReceivedMessage
 from ..times import Duration, ms_of
 
-__all__ = ["Discard", "Failure", "Retry", "failure_of", "timed_out"]
+__all__ = ["Discard", "Failure", "Retry", "failure_of", "sendable", "steered", "timed_out"]
 
 CAUSE_CHARS_MAX = 1_000
+DETAIL_BYTES_MAX = 2 * NACK_DETAIL_CHARS_MAX
 
 
 class Retry(Exception):
-    """The message shall come again: after `delay` seconds, or as the table of levels says."""
+    """The message shall come again: after `delay` seconds, or as the table of levels says.
+
+    Raises:
+        InvalidArgument: no duration, or more than 366 days.
+    """
+
+    delay_ms: int | None = None
 
     def __init__(
         self, reason: str = "the listener wants it again", *, delay: Duration | None = None
     ):
         super().__init__(reason)
         self.delay_ms = None if delay is None else int(ms_of(delay, "delay"))
+        if self.delay_ms is not None and self.delay_ms > DELAY_MS_MAX:
+            days = DELAY_MS_MAX // (24 * 3_600_000)
+            raise InvalidArgument(f"delay is at most {days} days, not {delay!r}")
 
 
 class Discard(Exception):
     """The message shall not come again: it is done, or, if wished, a dead letter at once."""
 
+    dead_letter: bool = False
+
     def __init__(
         self, reason: str = "the listener gave it up", *, dead_letter: bool = False
     ) -> None:
         super().__init__(reason)
-        self.dead_letter = dead_letter
+        self.dead_letter = bool(dead_letter)
 
 
 class Failure(NamedTuple):
@@ -47,6 +60,8 @@ class Failure(NamedTuple):
     detail: str = ""
     delay_ms: int | None = None
     dead: bool = False
+    is_fault: bool = False
+    """True if the listener did not mean it: a plain exception."""
 
 
 def failure_of(message: ReceivedMessage, error: BaseException) -> Failure | None:
@@ -55,8 +70,7 @@ def failure_of(message: ReceivedMessage, error: BaseException) -> Failure | None
         return Failure(message, _cause(error), "", error.delay_ms)
     if isinstance(error, Discard):
         return Failure(message, _cause(error), "", None, True) if error.dead_letter else None
-    lines = traceback.format_exception(type(error), error, _behind(error))
-    return Failure(message, _cause(error), "".join(lines)[-NACK_DETAIL_CHARS_MAX:])
+    return Failure(message, _cause(error), _detail(error), is_fault=True)
 
 
 def steered(message: ReceivedMessage, outcome: Any) -> Failure | None:
@@ -71,8 +85,30 @@ def timed_out(message: ReceivedMessage, timeout_ms: float) -> Failure:
     return Failure(message, f"TimeoutError: the listener took more than {timeout_ms / 1000:g} s")
 
 
+def sendable(text: str, chars_max: int, bytes_max: int, *, end: bool = False) -> str:
+    """The start of a text, or its end, as the wire can carry it: without lone surrogates."""
+    text = text[-chars_max:] if end else text[:chars_max]
+    encoded = text.encode(errors="replace")
+    if len(encoded) > bytes_max:
+        encoded = encoded[-bytes_max:] if end else encoded[:bytes_max]
+    return encoded.decode(errors="ignore")
+
+
 def _cause(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:CAUSE_CHARS_MAX]
+    name = type(error).__name__
+    try:
+        text = f"{name}: {error}"
+    except BaseException as fault:  # of the exception's own text: it ends no worker either
+        text = f"{name}, whose text raised {type(fault).__name__}"
+    return sendable(text, CAUSE_CHARS_MAX, 2 * CAUSE_CHARS_MAX)
+
+
+def _detail(error: BaseException) -> str:
+    try:
+        text = "".join(traceback.format_exception(type(error), error, _behind(error)))
+    except BaseException as fault:  # as above
+        text = f"the trace cannot be shown: {type(fault).__name__}"
+    return sendable(text, NACK_DETAIL_CHARS_MAX, DETAIL_BYTES_MAX, end=True)
 
 
 def _behind(error: BaseException) -> Any:

@@ -6,8 +6,9 @@ import pytest
 
 from shardmq.actors.kernel.ports import Now
 from shardmq.actors.protocol import group_messages as g
-from shardmq.actors.protocol.codec import decode_header
+from shardmq.actors.protocol.codec import decode_header, encode_header
 from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.limits import HEADER_BYTES_MAX
 from shardmq.actors.protocol.messages import ErrorReply
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.client import errors
@@ -105,8 +106,23 @@ def test_traces_of_many_failures_are_dealt_to_several_requests(nacks: Nacks) -> 
     for offset in range(101):
         nacks.fail(offset, detail="x" * 8_000)
     nacks.wired.run()
-    assert len(nacks.requests()) > 3
+    assert len(nacks.requests()) > 2
     assert [offset for offset, _ in nacks.told] == list(range(101))
+
+
+def test_requests_are_bounded_in_bytes_whatever_the_texts_are(nacks: Nacks) -> None:
+    for offset in range(200):
+        nacks.fail(offset, detail="\U0001f600" * 8_192)
+    nacks.wired.run()
+    assert [offset for offset, _ in nacks.told] == list(range(200))
+    assert all(len(encode_header(one)) < HEADER_BYTES_MAX * 3 // 4 for one in nacks.requests())
+
+
+def test_a_text_that_cannot_be_encoded_ends_nothing(nacks: Nacks) -> None:
+    nacks.fail(0, detail="no \udcff")
+    nacks.wired.run()
+    assert nacks.told == [(0, True)]
+    assert nacks.requests()[0].queues[0].messages[0].detail == "no ?"
 
 
 def test_a_queue_that_was_granted_anew_is_another_request(nacks: Nacks) -> None:

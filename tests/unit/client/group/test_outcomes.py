@@ -77,3 +77,39 @@ def test_a_timeout_says_how_long(message: Any) -> None:
 def test_a_delay_is_a_duration() -> None:
     with pytest.raises(errors.InvalidArgument, match="delay"):
         Retry(delay=-1)
+
+
+def test_a_delay_beyond_what_a_broker_schedules_is_refused_at_once() -> None:
+    assert Retry(delay=366 * 86_400).delay_ms == 366 * 86_400_000
+    with pytest.raises(errors.InvalidArgument, match="at most 366 days"):
+        Retry(delay=400 * 86_400)
+
+
+def test_texts_that_cannot_be_encoded_are_told_as_far_as_they_can(message: Any) -> None:
+    failure = failed(message, raised(ValueError("file \udcff missing")))
+    assert failure.cause == "ValueError: file ? missing"
+    assert failure.detail.encode().endswith(b"file ? missing\n")
+
+
+def test_texts_are_bounded_in_bytes_too(message: Any) -> None:
+    failure = failed(message, raised(ValueError("\U0001f600" * 20_000)))
+    assert len(failure.cause.encode()) <= 2_000
+    assert len(failure.detail.encode()) <= 16 * 1024
+
+
+def test_an_exception_whose_text_raises_is_told_by_its_type(message: Any) -> None:
+    class Bad(Exception):
+        def __str__(self) -> str:
+            raise SystemExit("str fails")
+
+    failure = failed(message, raised(Bad()))
+    assert failure.cause == "Bad, whose text raised SystemExit"
+    assert "Bad" in failure.detail
+
+
+def test_an_own_kind_of_retry_that_leaves_out_its_constructor_is_still_one(message: Any) -> None:
+    class Busy(Retry):
+        def __init__(self) -> None:
+            Exception.__init__(self, "busy")
+
+    assert failed(message, Busy()).delay_ms is None
