@@ -144,11 +144,21 @@ class GroupCore:
         self.holdings.clear()
 
     def fail(self, error: ShardMQError) -> None:
-        """The user is to be told, once, as early as possible."""
+        """The user is to be told, once, as early as possible; others get what is held."""
         if self.error is None:
             self.error = error
+            self._core.timers.at(0.0, self._retire)
             if self.fetcher.news is not None:
                 self.fetcher.news()
+
+    def _retire(self, now: Now) -> None:
+        """A member that cannot go on keeps no queues: what it has done is told, then it leaves."""
+        if self._closed:
+            return
+        if self.options.auto_commit:
+            self._worker.passed(now)
+            self.committer.commit(now)
+        self.membership.leave(now)
 
     # ----------------------------------------------------------------------- what workers do
 

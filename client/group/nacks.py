@@ -3,10 +3,14 @@
 One NACK for each shard is on its way at a time; what fails meanwhile goes with the next. A message
 that failed is done for this member only when the shard has answered: then it is acked there, and
 sure to come again or to lie among the dead letters, in one step.
+
+A shard that does not like what a message says is told once more, with nothing but the message's
+place: it then comes again by the table of levels.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,6 +31,10 @@ from .tracker import Tracker
 
 __all__ = ["Nacker"]
 
+_log = logging.getLogger("shardmq.client")
+_MALFORMED = (Code.INVALID_ARGUMENT, Code.BAD_REQUEST, Code.TOO_LARGE)
+"""Faults of single messages, not of the member."""
+
 NACK_MS = 10_000.0
 AGAIN_MS = 500.0
 MESSAGES_MAX = 1_000
@@ -38,6 +46,12 @@ class _Waiting(NamedTuple):
     tracker: Tracker
     message: NackMessage
     then: Callable[[bool, Now], None]
+    is_plain: bool = False
+    """Says nothing but which message failed."""
+
+    def plain(self) -> _Waiting:
+        message = NackMessage(offset=self.message.offset, dead=self.message.dead)
+        return self._replace(message=message, is_plain=True)
 
 
 class Nacker:
@@ -139,6 +153,8 @@ class Nacker:
                 one.then(True, now)
             elif row_of(fault.code).retryable:
                 again.append(one)
+            elif fault.code in _MALFORMED:
+                again += self._malformed(one, fault, now)
             else:
                 self._refused(one.tracker, fault, now)
                 one.then(False, now)
@@ -147,3 +163,13 @@ class Nacker:
             self._core.timers.at(now.mono_ms + AGAIN_MS, partial(self._tell, shard))
         else:
             self._tell(shard, now)
+
+    def _malformed(self, one: _Waiting, fault: ShardMQError, now: Now) -> list[_Waiting]:
+        """What is to be told again of a message that a shard refused."""
+        where = f"{one.tracker.name or 'a queue'}, offset {one.message.offset}"
+        if not one.is_plain:
+            _log.error("the failure of %s was refused, and is told without more: %s", where, fault)
+            return [one.plain()]
+        _log.error("the failure of %s was refused: it comes again with its queue: %s", where, fault)
+        one.then(False, now)
+        return []

@@ -184,6 +184,19 @@ def test_a_refusal_of_acks_for_good_is_the_members_error(member: Member) -> None
     assert member.group.core.has_failed
 
 
+def test_a_member_that_fails_for_good_tells_what_is_done_and_leaves(member: Member) -> None:
+    member.store(b"a", b"b")
+    member.start(0)
+    assert member.poll(1) == [b"a"]
+    member.poll(1)
+    member.group.core.fail(errors.ShardMQError("a fault"))
+    member.wired.advance(1)
+    assert member.groups.left == ["me"]
+    assert member.floor(0) == 1
+    member.wired.advance(30_000)
+    assert member.groups.left == ["me"], "once"
+
+
 def test_leaving_frees_the_queues_and_closing_forgets_everything(member: Member) -> None:
     member.start(0, 1)
     member.group.core.leave(member.wired.now)

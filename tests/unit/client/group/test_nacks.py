@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from shardmq.actors.kernel.ports import Now
 from shardmq.actors.protocol import group_messages as g
 from shardmq.actors.protocol.codec import decode_header, encode_header
 from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.frames import Route
 from shardmq.actors.protocol.limits import HEADER_BYTES_MAX
 from shardmq.actors.protocol.messages import ErrorReply
 from shardmq.actors.protocol.verbs import Verb
@@ -142,6 +145,43 @@ def test_what_failed_under_a_grant_that_is_gone_is_not_sent(nacks: Nacks) -> Non
     nacks.wired.run()
     assert [len(one.queues[0].messages) for one in nacks.requests()] == [1]
     assert nacks.told == [(0, True), (1, False), (2, False)]
+    assert nacks.nacker.is_idle
+
+
+def test_a_message_that_a_shard_refuses_is_told_again_with_its_place_only(
+    nacks: Nacks, caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer(route: Route, header: Any, *_: Any) -> Any:
+        if route.verb != Verb.NACK or not decode_header(header, g.Nack).queues[0].messages[0].cause:
+            return None
+        return Code.OK, g.NackReply(
+            queues=[
+                g.NackResult(queue=nacks.trackers[0].queue, code=Code.INVALID_ARGUMENT, message="?")
+            ]
+        )
+
+    nacks.wired.broker.answer = answer
+    nacks.fail(0, detail="trace")
+    nacks.wired.run()
+    assert nacks.told == []
+    assert "was refused" in caplog.text
+    nacks.wired.advance(600)
+    assert nacks.told == [(0, True)]
+    assert nacks.refused == [], "the member goes on"
+    [told] = nacks.requests()[-1].queues[0].messages
+    assert (told.cause, told.detail, told.delay_ms) == ("", "", None)
+
+
+def test_a_message_that_is_refused_in_every_form_is_left_and_ends_nothing(nacks: Nacks) -> None:
+    nacks.wired.broker.answer = lambda route, *_: (
+        (Code.INVALID_ARGUMENT, ErrorReply(name="INVALID_ARGUMENT", message="no"))
+        if route.verb == Verb.NACK
+        else None
+    )
+    nacks.fail(0)
+    nacks.wired.run()
+    nacks.wired.advance(600)
+    assert (nacks.told, nacks.refused) == ([(0, False)], [])
     assert nacks.nacker.is_idle
 
 
