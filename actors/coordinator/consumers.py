@@ -123,9 +123,9 @@ class Consumers:
         out += self._granting.letters(durable, now)
         return out + self._resetting.turn(now)
 
-    def stop(self, text: str) -> list[Letter]:
+    def stop(self, text: str, now: Now) -> list[Letter]:
         """Answers all who wait here."""
-        return self._rebalancing.stop(text) + self._resetting.stop(text)
+        return self._rebalancing.stop(text, now) + self._resetting.stop(text)
 
     def stats(self) -> dict[str, Any]:
         """Counters since the start, and what is there now."""

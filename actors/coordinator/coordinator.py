@@ -126,7 +126,7 @@ class Coordinator:
             (MAILBOX, one.peer, [one.envelope, *error_reply(one.asked, Code.SHUTTING_DOWN, text)])
             for one in waiting
         ]
-        return refused + self._consumers.stop(text)
+        return refused + self._consumers.stop(text, now)
 
     def drained(self) -> bool:
         return not self._for_disk and not self._for_shards

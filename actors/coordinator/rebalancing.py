@@ -140,10 +140,14 @@ class Rebalancing:
         self._parking.park(member, asker, wish.version, now.mono_ms + wait_ms)
 
     def left(self, group_id: int, name: str, now: Now) -> None:
-        """A member goes. Raises Refused if there is none."""
-        member, _ = self._member(group_id, name)
+        """A member goes. Raises Refused if there is none. Should nobody be left, the journal has it
+        with the answer: after a restart nobody waits for the lease of one who said good-bye."""
+        member, division = self._member(group_id, name)
         self._membership.leave(member)
         self._gone(member, now)
+        if division.cursor_id != member.group_id or not self._membership.of(member.group_id):
+            self._due.drop(division)
+            self._rebalance(division, now)
 
     def topic_changed(self, topic_id: int, now: Now) -> None:
         """A topic is new, has other queues, or is gone; durably."""
@@ -228,8 +232,10 @@ class Rebalancing:
         self._touched.clear()
         return self._parking.letters(now)
 
-    def stop(self, text: str) -> list[Letter]:
-        """Answers all who wait."""
+    def stop(self, text: str, now: Now) -> list[Letter]:
+        """Decides what would be due in a moment, and answers all who wait."""
+        for division in self._due.due(now.mono_ms + SETTLE_MS)[:TURN_DIVISIONS_MAX]:
+            self._rebalance(division, now)
         return self._parking.stop(text)
 
     # --- one division --------------------------------------------------------------------------

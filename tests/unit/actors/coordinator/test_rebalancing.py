@@ -117,7 +117,34 @@ def test_who_comes_again_under_its_name_is_told_apart_from_who_went(bench: Group
     bench.member("a").listen().leave()
     again = bench.member("a")
     all_listen(again)
-    assert {one.generation for one in again.queues.values()} == {2}
+    assert {one.generation for one in again.queues.values()} == {3}
+
+
+def test_what_the_last_member_leaves_is_in_the_journal_with_the_answer(bench: GroupBench) -> None:
+    queues = bench.create("orders")
+    member = bench.member("a").listen()
+    assert member.leave() == g.GroupLeaveReply()  # within SETTLE_MS of the last rebalance
+    bench.restart()
+    assert bench.owners() == dict.fromkeys(queues)
+    successor = bench.member("b")
+    all_listen(successor)
+    assert list(successor.queues) == queues
+    assert bench.clock.now().mono_ms < LEASE_MS
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_stop_decides_what_would_be_due_in_a_moment(bench: GroupBench, stops: bool) -> None:
+    bench.create("orders")
+    first, second = bench.member("a"), bench.member("b")
+    all_listen(first, second)
+    bench.member("c").leave()
+    bench.wait(SETTLE_MS / 2)
+    second.leave()
+    if stops:
+        bench.run(bench.core.stop(bench.clock.now()))
+    bench.restart()
+    owners = set(bench.owners().values())
+    assert owners == ({"a"} if stops else {"a", "b"})
 
 
 def test_who_does_not_let_go_has_a_lease_of_time_for_it(bench: GroupBench) -> None:
