@@ -37,6 +37,7 @@ __all__ = ["RESETS_MAX", "Resetting"]
 RESETS_MAX = 1_000
 """Resets that wait for shards, then BUSY."""
 BUSY_RETRY_MS = 1_000
+_NAMES_MAX = 5
 DEADLINE_SHARE = 0.8
 """Of the time that the asker has, shards get so much to answer."""
 
@@ -165,8 +166,7 @@ class Resetting:
             if place.topic == wish.topic
         }
         if not places:
-            text = f"{wish.group} does not read {wish.topic[:80]}"
-            raise Refused(Code.TOPIC_NOT_FOUND, text)
+            raise _nothing_to_move(wish, state)
         if not wish.queues:
             return dict.fromkeys((one.number for one in places.values()), position_of(wish.to))
         found: dict[int, Position] = {}
@@ -242,6 +242,16 @@ class Resetting:
                 reset.results[key] = ResetResult(
                     queue_id=awaited.place.queue_id, queue=key.queue, code=code, message=promise
                 )
+
+
+def _nothing_to_move(wish: GroupReset, state: GroupState) -> Refused:
+    read = [one.topic for one in state.group.topics]
+    if wish.topic in read:
+        return Refused(Code.TOPIC_NOT_FOUND, f"there is no topic {wish.topic} (any more)")
+    names = ", ".join(read[:_NAMES_MAX])
+    more = f" and {len(read) - _NAMES_MAX} more" if len(read) > _NAMES_MAX else ""
+    text = f"{wish.group} does not read `topic` {wish.topic[:80]!r}; it reads {names}{more}"
+    return Refused(Code.INVALID_ARGUMENT, text)
 
 
 def _cursors_of(state: GroupState) -> list[tuple[int, str]]:

@@ -9,6 +9,7 @@ import pytest
 from shardmq.actors.coordinator.granting import RETRY_MS
 from shardmq.actors.coordinator.rebalancing import SETTLE_MS
 from shardmq.actors.protocol import group_messages as g
+from shardmq.actors.protocol import messages as m
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.verbs import Verb
 from support.group_bench import GroupBench, all_listen
@@ -117,7 +118,26 @@ def test_a_reset_of_what_the_group_does_not_read_is_refused(bench: GroupBench) -
     bench.create("orders")
     bench.create("refunds")
     bench.member("a").listen()
-    assert reset(bench, topic="refunds")[0] == Code.TOPIC_NOT_FOUND
+    code, error = reset(bench, topic="refunds")
+    assert code == Code.INVALID_ARGUMENT
+    assert error.message == "billing does not read `topic` 'refunds'; it reads orders"
+
+
+def test_a_reset_of_a_topic_that_is_gone_says_so(bench: GroupBench) -> None:
+    bench.create("orders")
+    bench.member("a").listen()
+    bench.ask(Verb.TOPIC_DELETE, m.TopicDelete(topic="orders"))
+    code, error = reset(bench, topic="orders")
+    assert (code, error.message) == (Code.TOPIC_NOT_FOUND, "there is no topic orders (any more)")
+
+
+def test_what_a_group_reads_is_named(bench: GroupBench) -> None:
+    topics = [f"t{number}" for number in range(7)]
+    for topic in topics:
+        bench.create(topic)
+    bench.member("a", *topics).listen()
+    _, error = reset(bench, topic="orders")
+    assert error.message.endswith("it reads t0, t1, t2, t3, t4 and 2 more")
     one = g.ResetQueue(queue_id=9, offset=5)
     assert reset(bench, topic="orders", queues=[one])[0] == Code.INVALID_ARGUMENT
     twice = [g.ResetQueue(queue_id=1, offset=5)] * 2
