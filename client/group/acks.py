@@ -1,12 +1,14 @@
 """Committer: tells the shards what is done. Pure.
 
-One ACK for each shard is on its way at a time and names all queues with news; what comes meanwhile
-goes with the next. An answer means that it is durable. An ACK that fails leaves its queues dirty,
-and the next commit tells all of it again: acks only ever add.
+One ACK for each shard is on its way at a time and names all queues with news, as far as there is
+room for their ranges; the rest, and what comes meanwhile, goes with the next. An answer means that
+it is durable. An ACK that fails leaves its queues dirty, and the next commit tells all of it again:
+acks only ever add.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -14,18 +16,21 @@ from shardmq.actors.kernel.ports import Now
 from shardmq.actors.protocol.codec import HeaderError, decode_header, encode_header
 from shardmq.actors.protocol.codes import Code, row_of
 from shardmq.actors.protocol.group_messages import Ack, AckReply, AckResult
-from shardmq.actors.protocol.limits import REQUEST_QUEUES_MAX
+from shardmq.actors.protocol.limits import ACK_RANGES_MAX, REQUEST_QUEUES_MAX
 from shardmq.actors.protocol.verbs import Verb
 
 from ..errors import ShardMQError, remote_error
 from ..link.calls import Call, Reply
 from ..link.core import ClientCore
-from .tracker import Tracker
+from .tracker import Piece, Tracker
 
 __all__ = ["Commit", "Committer"]
 
 ACK_MS = 10_000.0
 """How long one ACK is sent again before its queues wait for the next commit."""
+
+_log = logging.getLogger("shardmq.client")
+_Told = Sequence[tuple[Tracker, Piece]]
 
 
 class Commit:
@@ -38,6 +43,9 @@ class Commit:
     @property
     def settled(self) -> bool:
         return self.error is not None or not self._wanted
+
+    def waits_for(self, tracker: Tracker) -> bool:
+        return self.error is None and tracker in self._wanted
 
     def told(self, tracker: Tracker) -> None:
         """A queue's news are durable, up to its `durable_version`."""
@@ -63,6 +71,8 @@ class Committer:
         """By shard."""
         self._again: set[int] = set()
         """Shards whose next ACK leaves as soon as the one on its way is answered."""
+        self._count = 0
+        """Of ACKs."""
         self._commits: list[Commit] = []
         self._durable: dict[Tracker, Callable[[Now], None]] = {}
 
@@ -116,24 +126,32 @@ class Committer:
             self._again.add(shard)
             return
         news = [one for one in self._trackers if one.shard == shard and one.is_dirty]
-        del news[REQUEST_QUEUES_MAX:]
         if not news:
             return
-        versions = [(tracker, tracker.version) for tracker in news]
-        header = Ack(group_id=self.group_id, queues=[tracker.message() for tracker in news])
+        news.sort(key=_named_at)
+        self._count += 1
+        pieces: list[tuple[Tracker, Piece]] = []
+        room = ACK_RANGES_MAX
+        for tracker in news[:REQUEST_QUEUES_MAX]:
+            if not room:
+                break
+            piece = tracker.piece(room)
+            tracker.named_at = self._count
+            room -= len(piece.message.ranges)
+            pieces.append((tracker, piece))
+        header = Ack(group_id=self.group_id, queues=[piece.message for _, piece in pieces])
         call = Call(
             Verb.ACK,
             encode_header(header),
-            partial(self._answered, shard, versions),
+            partial(self._answered, shard, pieces, len(pieces) < len(news)),
             deadline_ms=now.mono_ms + ACK_MS,
             shard=shard,
         )
         self._calls[shard] = call
         self._core.submit(call, now)
 
-    def _answered(
-        self, shard: int, versions: Sequence[tuple[Tracker, int]], reply: Reply, now: Now
-    ) -> None:
+    def _answered(self, shard: int, pieces: _Told, others: bool, reply: Reply, now: Now) -> None:
+        """`others`: there was no room for some queues with news."""
         del self._calls[shard]
         results: dict[int, AckResult] | None = None
         error: ShardMQError | None = None
@@ -146,39 +164,49 @@ class Committer:
         else:
             header = reply.error()
             error = remote_error(reply.code, header.message, header.hint)
-        for tracker, version in versions:
+        more = False
+        for tracker, piece in pieces:
             if tracker not in self._trackers:
                 continue
-            if results is not None:
-                self._take(tracker, version, results.get(tracker.queue), now)
-            elif error is not None:
+            if results is None:
+                assert error is not None, "an answer without results is an error"
                 self._not_told(tracker, error, now)
+            elif self._take(tracker, piece, results.get(tracker.queue), now):
+                # Only after a success: what a shard does not take now waits for the next commit.
+                more = more or others or not piece.is_last or self._is_awaited(tracker)
         self._settle()
-        if shard in self._again or any(one.shard == shard for one in self._newer(versions)):
+        if more or shard in self._again:
             self._again.discard(shard)
             self._tell(shard, now)
 
-    def _newer(self, told: Sequence[tuple[Tracker, int]]) -> list[Tracker]:
-        """Queues that somebody waits for, with news since they were told."""
-        durable = self._durable
-        return [one for one, version in told if one in durable and one.version > version]
+    def _is_awaited(self, tracker: Tracker) -> bool:
+        """True if somebody waits for news of a queue that were not told yet."""
+        waits = tracker in self._durable or any(one.waits_for(tracker) for one in self._commits)
+        return waits and tracker.is_dirty
 
-    def _take(self, tracker: Tracker, version: int, result: AckResult | None, now: Now) -> None:
+    def _take(self, tracker: Tracker, piece: Piece, result: AckResult | None, now: Now) -> bool:
+        """True if the shard has the piece."""
         code = Code.INTERNAL if result is None else result.code
         if code == Code.OK:
-            tracker.durable_version = version
+            tracker.told(piece)
             for commit in self._commits:
                 commit.told(tracker)
             if not tracker.is_dirty:
                 then = self._durable.pop(tracker, None)
                 if then is not None:
                     then(now)
-            return
+            return True
         text = result.message if result is not None else ""
         if code == Code.FENCED:
             text = text or f"{tracker.name} was given to another member"
         error = remote_error(code, text or f"the shard did not take the acks of {tracker.name}")
         self._not_told(tracker, error, now)
+        then = self._durable.pop(tracker, None) if code == Code.BUSY else None
+        if then is not None:
+            # More ranges than a cursor has: a queue that is given back gets no floor that moves.
+            _log.warning("some messages of %s come again: %s", tracker.name, error)
+            then(now)
+        return False
 
     def _not_told(self, tracker: Tracker, error: ShardMQError, now: Now) -> None:
         for commit in self._commits:
@@ -188,3 +216,7 @@ class Committer:
 
     def _settle(self) -> None:
         self._commits = [commit for commit in self._commits if not commit.settled]
+
+
+def _named_at(tracker: Tracker) -> int:
+    return tracker.named_at

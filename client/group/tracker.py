@@ -5,27 +5,40 @@ What nobody wanted (messages that the subscription does not select, gaps) counts
 it was passed, so a queue that is read to its end has its floor there and no ranges.
 
     version           changes so far
-    sent version      changes that an ACK on its way tells
+    swept version     changes when the sweep began that is under way
     durable version   changes that the shard has on disk
+
+More ranges than a request has room for are told in pieces, upwards, each once the shard has the one
+before: a sweep. Only its last piece makes durable what was done when the sweep began; what changed
+below meanwhile is for the next sweep.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from shardmq.actors.protocol.group_messages import AckQueue, Range
-from shardmq.actors.protocol.limits import REQUEST_QUEUES_MAX
 
-__all__ = ["Tracker"]
+__all__ = ["Piece", "Tracker"]
+
+
+class Piece(NamedTuple):
+    """What one request tells of a queue."""
+
+    message: AckQueue
+    version: int
+    """Durable with the last piece."""
+    is_last: bool
 
 
 class Tracker:
     """Of one queue, under one grant."""
 
     __slots__ = (
-        "_ends", "_starts", "durable_version", "floor", "generation", "is_gone", "name", "queue",
-        "shard", "version",
+        "_ends", "_starts", "_swept_end", "_swept_version", "durable_version", "floor",
+        "generation", "is_gone", "name", "named_at", "queue", "shard", "version",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +61,11 @@ class Tracker:
         self.floor = floor
         self.version = 0
         self.durable_version = 0
+        self.named_at = 0
+        """When it was told last, by the count of its teller: who waited longest goes first."""
+        self._swept_version = 0
+        self._swept_end = 0
+        """The shard has the ranges below; 0: no sweep is under way."""
         self._starts: list[int] = []
         self._ends: list[int] = []
         for first, end in ranges:
@@ -68,14 +86,27 @@ class Tracker:
         if end > self.floor and first < end and self._add(first, end):
             self.version += 1
 
-    def message(self) -> AckQueue:
-        """All that is done. Ranges over the limit of a request go with a later one."""
-        return AckQueue(
+    def piece(self, ranges_max: int) -> Piece:
+        """The next piece, of at most so many ranges; `told` follows if the shard has it."""
+        starts, ends = self._starts, self._ends
+        if not self._swept_end:
+            self._swept_version = self.version
+        first = bisect_right(ends, self._swept_end)
+        end = first + ranges_max
+        message = AckQueue(
             queue=self.queue,
             generation=self.generation,
             floor=self.floor,
-            ranges=self.ranges[:REQUEST_QUEUES_MAX],
+            ranges=list(zip(starts[first:end], ends[first:end], strict=True)),
         )
+        return Piece(message, self._swept_version, end >= len(starts))
+
+    def told(self, piece: Piece) -> None:
+        """The shard has a piece on disk."""
+        if piece.is_last:
+            self.durable_version, self._swept_end = piece.version, 0
+        elif piece.message.ranges:
+            self._swept_end = piece.message.ranges[-1][1]
 
     def _add(self, first: int, end: int) -> bool:
         if first <= self.floor:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from shardmq.actors.kernel.ports import Now
 from shardmq.actors.protocol import group_messages as g
 from shardmq.actors.protocol.codec import decode_header
 from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.frames import Route
+from shardmq.actors.protocol.limits import ACK_RANGES_MAX
 from shardmq.actors.protocol.messages import ErrorReply
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.client import errors
@@ -140,6 +144,86 @@ def test_who_waits_while_the_shard_is_away_is_called_when_it_is_told_again(acks:
     acks.wired.advance(20_000)
     acks.wired.broker.answer = lambda *_: None
     acks.committer.again(acks.wired.now)
+    acks.wired.run()
+    assert len(called) == 1
+
+
+def holes(tracker: Tracker, count: int) -> None:
+    for number in range(count):
+        tracker.add(2 * number + 1, 2 * number + 2)
+
+
+def test_ranges_beyond_one_request_go_with_the_next_and_only_then_it_is_durable(
+    acks: Acks,
+) -> None:
+    first, other = (one for one in acks.trackers if one.shard == 0)
+    holes(first, ACK_RANGES_MAX + 500)
+    holes(other, 700)
+    commit = acks.committer.commit(acks.wired.now)
+    acks.wired.run()
+    assert commit.settled
+    assert commit.error is None
+    assert not first.is_dirty
+    assert not other.is_dirty
+    told = acks.told()
+    assert all(sum(len(row.ranges) for row in one.queues) <= ACK_RANGES_MAX for one in told)
+    for tracker in (first, other):
+        rows = [row for row in acks.wired.broker.groups.acked if row.queue == tracker.queue]
+        assert {one for row in rows for one in row.ranges} == set(tracker.ranges)
+
+
+def test_a_commit_that_comes_within_a_sweep_is_settled_by_the_next(acks: Acks) -> None:
+    tracker = acks.trackers[0]
+    holes(tracker, ACK_RANGES_MAX + 500)
+    one = acks.committer.commit(acks.wired.now)
+    tracker.add(100, 101)
+    two = acks.committer.commit(acks.wired.now)
+    acks.wired.run()
+    assert one.settled
+    assert two.settled
+    assert (one.error, two.error, tracker.is_dirty) == (None, None, False)
+
+
+def busy(acks: Acks, queue: int) -> None:
+    def answer(route: Route, header: bytes, *_: Any) -> Any:
+        if route.verb != Verb.ACK:
+            return None
+        return Code.OK, g.AckReply(
+            queues=[
+                g.AckResult(queue=row.queue, code=Code.BUSY if row.queue == queue else Code.OK)
+                for row in decode_header(header, g.Ack).queues
+            ]
+        )
+
+    acks.wired.broker.answer = answer
+
+
+def test_a_queue_with_more_ranges_than_its_shard_takes_fails_its_commit_and_no_other(
+    acks: Acks,
+) -> None:
+    full, fine = (one for one in acks.trackers if one.shard == 0)
+    busy(acks, full.queue)
+    holes(full, ACK_RANGES_MAX)
+    fine.add(0, 5)
+    commit = acks.committer.commit(acks.wired.now)
+    acks.wired.run()
+    assert commit.error is not None
+    assert commit.error.code == Code.BUSY
+    acks.committer.commit(acks.wired.now)
+    acks.wired.run()
+    assert full.is_dirty
+    assert not fine.is_dirty
+    assert len(acks.told()) < 6, "it is not told again and again"
+
+
+def test_a_queue_that_is_given_back_does_not_wait_for_ranges_that_its_shard_does_not_take(
+    acks: Acks,
+) -> None:
+    tracker = acks.trackers[0]
+    busy(acks, tracker.queue)
+    holes(tracker, 10)
+    called: list[Now] = []
+    acks.committer.when_durable(tracker, called.append, acks.wired.now)
     acks.wired.run()
     assert len(called) == 1
 

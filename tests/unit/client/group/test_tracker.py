@@ -46,11 +46,40 @@ def test_the_same_again_is_no_news() -> None:
     assert not done.is_dirty
 
 
-def test_a_message_says_all_of_it() -> None:
+def test_a_piece_with_room_says_all_of_it() -> None:
     done = tracker(2, (4, 6))
-    message = done.message()
+    message, version, is_last = done.piece(10)
     assert (message.queue, message.generation) == (1, 3)
     assert (message.floor, message.ranges) == (2, [(4, 6)])
+    assert (version, is_last) == (0, True)
+
+
+def test_more_than_there_is_room_for_is_durable_with_the_last_piece() -> None:
+    done = tracker()
+    for first in (1, 3, 5):
+        done.add(first, first + 1)
+    piece = done.piece(2)
+    assert (piece.message.ranges, piece.is_last) == ([(1, 2), (3, 4)], False)
+    done.told(piece)
+    assert done.durable_version == 0
+    last = done.piece(2)
+    assert (last.message.ranges, last.is_last) == ([(5, 6)], True)
+    done.told(last)
+    assert not done.is_dirty
+
+
+def test_what_is_done_below_while_a_sweep_is_under_way_is_for_the_next() -> None:
+    done = tracker()
+    for first in (1, 3, 5):
+        done.add(first, first + 1)
+    done.told(done.piece(2))
+    done.add(7, 8)
+    done.add(0, 1)
+    last = done.piece(2)
+    assert (last.message.floor, last.message.ranges) == (2, [(5, 6), (7, 8)])
+    done.told(last)
+    assert done.is_dirty
+    assert done.piece(9).message.ranges == [(3, 4), (5, 6), (7, 8)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9)), max_size=40))
