@@ -17,7 +17,8 @@ from shardmq.router import Broker
 from shardmq.router.errors import AddressInUse, DataDirInUse, DataDirShards, StartFailed
 from support.raw_client import RawClient
 
-FIRST_ACK_S = 1.5
+FIRST_ACK_S = 10.0
+"""Only that it does not hang: how long it takes is measured by scripts/footprint.py."""
 IDLE_RSS_BYTES = 160_000_000
 IDLE_CPU = 0.02
 """Processor time by time, all processes together."""
