@@ -19,6 +19,7 @@ import msgspec
 
 from ..kernel.ports import Record
 from ..protocol.checksum import crc32c
+from ..protocol.names import is_system
 from .records import GROUP_BIT, Topic, TopicGone, TopicPut, decode_state
 
 __all__ = ["BUCKETS", "STATE_KIND", "Catalogue"]
@@ -53,6 +54,8 @@ class Catalogue:
         self._buckets = [_Bucket() for _ in range(BUCKETS)]
         self._by_name: dict[str, Topic] = {}
         self._names: list[str] | None = None
+        self.system_count = 0
+        """How many of the topics are the system's."""
 
     # --- what the rules ask ------------------------------------------------------------------
 
@@ -133,6 +136,7 @@ class Catalogue:
         if known is None or known.topic_id <= topic.topic_id:
             if known is None:
                 self._names = None
+                self.system_count += is_system(topic.name)
             self._by_name[topic.name] = topic
 
     def _remove(self, topic_id: int) -> None:
@@ -149,3 +153,4 @@ class Catalogue:
         if known is not None and known.topic_id == topic.topic_id:
             del self._by_name[topic.name]
             self._names = None
+            self.system_count -= is_system(topic.name)

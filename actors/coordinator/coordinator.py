@@ -65,7 +65,9 @@ class Coordinator:
         self._journal = journal
         self._catalogue = catalogue
         ledger = Ledger(journal)
-        self._decisions = Decisions(ledger, catalogue, policy)
+        self._decisions = Decisions(
+            ledger, catalogue, policy, has_group=lambda name: groups.named(name) is not None
+        )
         self._publishing = Publishing(
             policy.shards,
             catalogue,

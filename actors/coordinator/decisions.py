@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..kernel.ports import Now
@@ -22,11 +22,21 @@ from ..protocol.codes import Code
 from ..protocol.frames import Route
 from ..protocol.limits import FRAME_BYTES_MAX
 from ..protocol.names import is_system, why_invalid_topic
+from ..protocol.retries import DLQ_PREFIX, RETRY_PREFIX
 from ..protocol.verbs import Verb
 from .catalogue import Catalogue
 from .ledger import Ledger
 from .records import Topic, TopicGone, TopicPut
-from .topics import Refused, check_name, created, route_bytes, route_of, summary_of, updated
+from .topics import (
+    Refused,
+    check_name,
+    check_system_room,
+    created,
+    route_bytes,
+    route_of,
+    summary_of,
+    updated,
+)
 
 __all__ = ["Answer", "Decisions", "Policy"]
 
@@ -56,10 +66,19 @@ class Answer(NamedTuple):
 class Decisions:
     """Decides on one catalogue."""
 
-    def __init__(self, ledger: Ledger, catalogue: Catalogue, policy: Policy) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        catalogue: Catalogue,
+        policy: Policy,
+        *,
+        has_group: Callable[[str], bool],
+    ) -> None:
+        """`has_group`: whether there is a group of that name."""
         self._ledger = ledger
         self._catalogue = catalogue
         self._policy = policy
+        self._has_group = has_group
         self._changes: deque[tuple[int, int]] = deque()
         """(mark, topic id) of changes that are not durable yet."""
         self._mark_of: dict[int, int] = {}
@@ -93,12 +112,35 @@ class Decisions:
         """The system's topic of that name, with one queue on each shard; made if missing.
 
         Raises:
+            Refused: there are too many, or the journal takes no record just now.
+        """
+        self.check_room_for([name])
+        topic = self._catalogue.named(name)
+        return topic or self._new(name, queues=self._policy.shards, now=now)
+
+    def check_room_for(self, names: Sequence[str]) -> None:
+        """Whether there may be topics of the system of these names.
+
+        Raises:
+            Refused: there are too many already.
+        """
+        for name in names:
+            assert is_system(name), name
+            assert why_invalid_topic(name) is None, name
+        missing = sum(self._catalogue.named(name) is None for name in names)
+        if missing:
+            check_system_room(self._catalogue.system_count + missing)
+
+    def delete_system_topic(self, name: str, now: Now) -> None:
+        """The system's topic of that name, if there is one, and all that is in it.
+
+        Raises:
             Refused: the journal takes no record just now.
         """
         assert is_system(name), name
-        assert why_invalid_topic(name) is None, name
         topic = self._catalogue.named(name)
-        return topic or self._new(name, queues=self._policy.shards, now=now)
+        if topic is not None:
+            self._append(TopicGone(topic.topic_id), topic.topic_id, now)
 
     def auto_created(self, name: str, create: bool, now: Now) -> Topic:
         """A new topic of that name, if `create` says so and the operator lets it.
@@ -205,7 +247,8 @@ class Decisions:
         return Answer(m.TopicReply(route=route_of(changed)), waits_for_shards=True)
 
     def _delete(self, wish: m.TopicDelete, now: Now) -> Answer:
-        check_name(wish.topic)
+        if not self._is_left_behind(wish.topic):
+            check_name(wish.topic)
         topic = self._existing(wish.topic)
         if wish.topic_id not in (0, topic.topic_id):
             text = f"{wish.topic} has the id {topic.topic_id} now, topic {wish.topic_id} is gone"
@@ -224,6 +267,11 @@ class Decisions:
                 return Answer(m.TopicListReply(topics=found, more=True))
             found.append(summary_of(self._existing(names[index])))
         return Answer(m.TopicListReply(topics=found))
+
+    def _is_left_behind(self, name: str) -> bool:
+        """Whether it is the name of a topic that belonged to a group which is gone."""
+        is_of_group = name.startswith((RETRY_PREFIX, DLQ_PREFIX))
+        return is_of_group and not self._has_group(name.rpartition("%")[2])
 
     def _existing(self, name: str) -> Topic:
         topic = self._catalogue.named(name)
@@ -245,7 +293,7 @@ class Decisions:
             broker_retention_ms=policy.retention_ms,
             now_wall_ms=now.wall_ms,
             request_key=request_key,
-            topics=len(catalogue),
+            topics=0 if is_system(name) else len(catalogue) - catalogue.system_count,
         )
         self._append(TopicPut(topic), topic.topic_id, now)
         return topic

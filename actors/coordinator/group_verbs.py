@@ -144,12 +144,13 @@ class GroupVerbs:
     def _ensure_topics(self, wish: g.GroupJoin, is_new: bool, now: Now) -> bool:
         """Makes topics that a member needs; True if shards have to be told of one."""
         topics = len(self._catalogue)
+        own = [retry_topic(wish.group), dead_letter_topic(wish.group)] if wish.retries else []
+        self._decisions.check_room_for(own)
         for one in wish.subscriptions if is_new else ():
             if self._catalogue.named(one.topic) is None:
                 self._decisions.auto_created(one.topic, True, now)
-        if wish.retries:
-            self._decisions.ensure_system_topic(retry_topic(wish.group), now)
-            self._decisions.ensure_system_topic(dead_letter_topic(wish.group), now)
+        for name in own:
+            self._decisions.ensure_system_topic(name, now)
         return len(self._catalogue) > topics
 
     def _put(self, group: Group, known: Group | None, now: Now) -> GroupState:
@@ -268,6 +269,9 @@ class GroupVerbs:
             more = f" and {len(there) - NAMES_MAX} more" if len(there) > NAMES_MAX else ""
             text = f"{group.name} has the members {names}{more}"
             raise Refused(Code.GROUP_IN_USE, text)
+        # What waits for another attempt has nobody to make it; dead letters are for people. The
+        # topic goes first: should the journal take no more, the group is there to be deleted again.
+        self._decisions.delete_system_topic(retry_topic(group.name), now)
         cursor_ids = [group.group_id, *state.cursor_ids.values()]
         mark = self._ledger.append(GroupGone(group.group_id), now)
         self._plans.unsubscribed(group)

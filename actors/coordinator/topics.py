@@ -20,7 +20,7 @@ As in RocketMQ a topic has two numbers. Queues below `write_queues` take message
 from __future__ import annotations
 
 from ..protocol.codes import Code
-from ..protocol.limits import SLOTS, TOPIC_QUEUES_MAX, TOPICS_MAX
+from ..protocol.limits import SLOTS, SYSTEM_TOPICS_MAX, TOPIC_QUEUES_MAX, TOPICS_MAX
 from ..protocol.messages import QueueRoute, TopicRoute, TopicSummary, TopicUpdate
 from ..protocol.names import is_system, why_invalid_topic
 from ..protocol.slots import slots_moved
@@ -29,6 +29,7 @@ from .records import Place, Topic
 __all__ = [
     "Refused",
     "check_name",
+    "check_system_room",
     "created",
     "route_bytes",
     "route_of",
@@ -62,6 +63,17 @@ def check_name(name: str) -> None:
         raise Refused(Code.FORBIDDEN, text)
 
 
+def check_system_room(topics: int) -> None:
+    """Whether there may be so many topics of the system.
+
+    Raises:
+        Refused: there would be too many.
+    """
+    if topics > SYSTEM_TOPICS_MAX:
+        text = f"there may be {SYSTEM_TOPICS_MAX} retry and dead letter topics; delete %DLQ%GROUP"
+        raise Refused(Code.BUSY, f"{text} of groups that are gone, or groups that nobody uses")
+
+
 def created(
     name: str,
     *,
@@ -78,7 +90,7 @@ def created(
     """A new topic; its queues go over the shards in turn, starting with another one each time.
 
     Args:
-        topics: how many there are already.
+        topics: how many of the users there are already.
 
     Raises:
         Refused: a number is out of its limits.

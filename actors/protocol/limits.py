@@ -70,6 +70,9 @@ DELAY_MS_MAX = 366 * 24 * 3_600_000
 
 TOPIC_QUEUES_MAX = 16_384
 TOPICS_MAX = 100_000
+"""The users' own."""
+SYSTEM_TOPICS_MAX = 2 * GROUPS_MAX
+"""Retry and dead letter topics of groups."""
 SLOTS = 4_096
 
 HEARTBEAT_MS = 10_000

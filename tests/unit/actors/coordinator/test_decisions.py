@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shardmq.actors.coordinator import topics
 from shardmq.actors.coordinator.catalogue import Catalogue
 from shardmq.actors.coordinator.decisions import Answer, Decisions, Policy
 from shardmq.actors.coordinator.ledger import Ledger
@@ -26,8 +27,12 @@ class Bench:
     def __init__(self, **policy: Any) -> None:
         self.catalogue = Catalogue()
         self.journal = MemoryJournal(self.catalogue)
+        self.group_names: set[str] = set()
         self.decisions = Decisions(
-            Ledger(self.journal), self.catalogue, Policy(**{"shards": 2, **policy})
+            Ledger(self.journal),
+            self.catalogue,
+            Policy(**{"shards": 2, **policy}),
+            has_group=self.group_names.__contains__,
         )
 
     def ask(self, verb: Verb, wish: m.Header, flags: int = 0) -> Answer:
@@ -125,7 +130,7 @@ def test_an_update_changes_once_however_often_it_is_asked(bench: Bench) -> None:
         (Verb.TOPIC_UPDATE, m.TopicUpdate(topic="none"), Code.TOPIC_NOT_FOUND),
         (Verb.TOPIC_UPDATE, m.TopicUpdate(topic="%DLQ%g"), Code.FORBIDDEN),
         (Verb.TOPIC_DELETE, m.TopicDelete(topic="none"), Code.TOPIC_NOT_FOUND),
-        (Verb.TOPIC_DELETE, m.TopicDelete(topic="%DLQ%g"), Code.FORBIDDEN),
+        (Verb.TOPIC_DELETE, m.TopicDelete(topic="%SYS%g"), Code.FORBIDDEN),
         (Verb.PRODUCE, m.Produce(), Code.UNKNOWN_VERB),
     ],
 )
@@ -217,6 +222,33 @@ def test_a_system_topic_has_a_queue_on_every_shard_and_is_made_once() -> None:
     assert bench.decisions.ensure_system_topic("%DLQ%g", at(0)) == topic
     assert len(bench.journal.records) == 1
     assert bench.routes("%DLQ%g")[0].route is not None
+
+
+def test_topics_of_the_system_do_not_count_as_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topics, "TOPICS_MAX", 2)
+    monkeypatch.setattr(topics, "SYSTEM_TOPICS_MAX", 3)
+    bench = Bench()
+    for name in ("%RETRY%a", "%DLQ%a", "%DLQ%b"):
+        bench.decisions.ensure_system_topic(name, at(0))
+    with pytest.raises(Refused, match="3 retry and dead letter topics") as caught:
+        bench.decisions.ensure_system_topic("%RETRY%b", at(0))
+    assert caught.value.code == Code.BUSY
+    assert bench.decisions.ensure_system_topic("%DLQ%b", at(0)), "it is there"
+    bench.create("one")
+    bench.create("two")
+    assert bench.refused(Verb.TOPIC_CREATE, m.TopicCreate(topic="three")).code == Code.BUSY
+
+
+def test_a_topic_of_a_group_can_be_deleted_once_the_group_is_gone() -> None:
+    bench = Bench()
+    bench.group_names.add("g")
+    bench.decisions.ensure_system_topic("%DLQ%g", at(0))
+    bench.decisions.ensure_system_topic("%SYS%g", at(0))
+    assert bench.refused(Verb.TOPIC_DELETE, m.TopicDelete(topic="%DLQ%g")).code == Code.FORBIDDEN
+    bench.group_names.clear()
+    bench.ask(Verb.TOPIC_DELETE, m.TopicDelete(topic="%DLQ%g"))
+    assert bench.refused(Verb.TOPIC_DELETE, m.TopicDelete(topic="%SYS%g")).code == Code.FORBIDDEN
+    assert (bench.catalogue.names(), bench.catalogue.system_count) == (["%SYS%g"], 1)
 
 
 # --- durability --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from shardmq.actors.coordinator import topics
 from shardmq.actors.coordinator.decisions import Policy
 from shardmq.actors.coordinator.rebalancing import SETTLE_MS
 from shardmq.actors.protocol import group_messages as g
@@ -96,3 +97,29 @@ def test_retries_bring_topics_and_their_queues(bench: GroupBench) -> None:
     described = bench.ask(Verb.GROUP_DESCRIBE, g.GroupDescribe(group="billing"))
     assert [one.topic for one in described.subscriptions] == ["orders"]
     assert bench.member("b", retries=True).group_id == member.group_id
+
+
+def test_a_group_that_is_deleted_takes_its_retries_along_and_leaves_its_dead_letters(
+    bench: GroupBench,
+) -> None:
+    bench.create("orders")
+    member = bench.member("a", retries=True).listen()
+    member.leave()
+    bench.ask(Verb.GROUP_DELETE, g.GroupDelete(group="billing"))
+    assert bench.catalogue.names() == ["%DLQ%billing", "orders"]
+    again = bench.member("a", retries=True)
+    all_listen(again)
+    assert {one.topic for one in again.queues.values()} == {"orders", "%RETRY%billing"}
+
+
+def test_a_join_that_would_make_too_many_topics_of_the_system_makes_none(
+    bench: GroupBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topics, "SYSTEM_TOPICS_MAX", 3)
+    bench.create("orders")
+    bench.member("a", retries=True)
+    code, error = bench.member("a", group="other", retries=True).join()
+    assert (code, "3 retry and dead letter topics" in error.message) == (Code.BUSY, True)
+    assert bench.catalogue.names() == ["%DLQ%billing", "%RETRY%billing", "orders"]
+    assert bench.groups.named("other") is None
+    assert bench.member("a", group="other").group_id
