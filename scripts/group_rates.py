@@ -1,0 +1,151 @@
+#!/usr/bin/env python
+"""How fast members of a consumer group are: messages a second of one process, and end to end.
+
+push     a backlog of 100 B messages, one PushConsumer with a listener that only counts
+batch    the same, the listener gets lists of 32
+pull     the same with PullConsumer.poll and auto-commit
+latency  an open-loop stream at --rate through a PushConsumer: from the send to the listener
+
+Each in a group of its own, started fresh, against a broker of its own on an empty directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import struct
+import tempfile
+import threading
+import time
+from typing import Any
+
+from shardmq.client import Admin, Message, Producer, PullConsumer, PushConsumer
+from shardmq.router import Broker
+
+TOPIC = "rates"
+BODY = b"x" * 100
+STAMP = struct.Struct("<d")
+WAIT_S = 120.0
+
+
+class Count:
+    """Messages so far, and when the first and the last of `total` came."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.seen = 0
+        self.began_s = 0.0
+        self.ended_s = 0.0
+        self.whole = threading.Event()
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            if not self.seen:
+                self.began_s = time.perf_counter()
+            self.seen += count
+            if self.seen >= self.total:
+                self.ended_s = time.perf_counter()
+                self.whole.set()
+
+    def rate(self) -> int:
+        assert self.whole.wait(WAIT_S), f"only {self.seen:,} of {self.total:,} came"
+        return round(self.total / (self.ended_s - self.began_s))
+
+
+def pushed(url: str, total: int, batch: int | None) -> int:
+    """Messages a second of one PushConsumer."""
+    count = Count(total)
+    one_by_one = batch is None
+    with PushConsumer(url, group=f"push-{batch}", start_from="earliest") as consumer:
+        if one_by_one:
+            consumer.subscribe(TOPIC, "*", lambda message: count.add(1))
+        else:
+            consumer.subscribe(TOPIC, "*", lambda messages: count.add(len(messages)), batch=batch)
+        consumer.start()
+        return count.rate()
+
+
+def pulled(url: str, total: int) -> int:
+    """Messages a second of one PullConsumer."""
+    count = Count(total)
+    with PullConsumer(url, group="pull") as consumer:
+        consumer.subscribe(TOPIC)
+        while not count.whole.is_set():
+            messages = consumer.poll(timeout=5.0, max_messages=10_000)
+            assert messages, f"only {count.seen:,} of {total:,} came"
+            count.add(len(messages))
+    return count.rate()
+
+
+def latencies(url: str, rate: int, seconds: float) -> dict[str, float]:
+    """Milliseconds from send to listener, at `rate` messages a second whatever comes back."""
+    taken_ms: list[float] = []
+
+    def listener(message: Any) -> None:
+        (sent_s,) = STAMP.unpack(message.body[: STAMP.size])
+        taken_ms.append((time.perf_counter() - sent_s) * 1e3)
+
+    pad = b"x" * (len(BODY) - STAMP.size)
+    with (
+        PushConsumer(url, group="latency", start_from="latest") as consumer,
+        Producer(url, linger=0.001) as producer,
+    ):
+        consumer.subscribe("latency", "*", listener)
+        consumer.start()
+        began_s = time.perf_counter()
+        sent = 0
+        while (now_s := time.perf_counter()) < began_s + seconds:
+            due = int((now_s - began_s) * rate)
+            for number in range(sent, due):
+                # Stamped with the time at which it was due: a late send counts.
+                stamp = STAMP.pack(began_s + number / rate)
+                producer.send_async(Message("latency", stamp + pad))
+            sent = due
+            time.sleep(0.0005)
+        producer.flush()
+        until_s = time.perf_counter() + 10
+        while len(taken_ms) < sent and time.perf_counter() < until_s:
+            time.sleep(0.01)
+    assert len(taken_ms) == sent, f"{sent - len(taken_ms)} of {sent} never came"
+    ordered = sorted(taken_ms)
+    points = {"p50": 0.5, "p99": 0.99, "p999": 0.999, "max": 1.0}
+    return {
+        name: round(ordered[int(part * (len(ordered) - 1))], 3) for name, part in points.items()
+    }
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: group_rates.py --messages 2000000",
+    )
+    parser.add_argument("--messages", type=int, default=1_000_000, help="of the backlog")
+    parser.add_argument("--rate", type=int, default=20_000, help="of the stream, a second")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of the stream")
+    parser.add_argument("--queues", type=int, default=8)
+    parser.add_argument("--shards", type=int, default=2)
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="shardmq-rates-") as folder,
+        Broker(folder, shards=options.shards, listen="tcp://127.0.0.1:0") as broker,
+    ):
+        with Admin(broker.url) as admin, Producer(broker.url) as producer:
+            admin.create_topic(TOPIC, queues=options.queues)
+            admin.create_topic("latency", queues=options.queues)
+            for _ in range(0, options.messages, 100_000):
+                producer.send_batch([Message(TOPIC, BODY)] * 100_000)
+        total = -(-options.messages // 100_000) * 100_000
+        result: dict[str, Any] = {
+            "push_per_second": pushed(broker.url, total, None),
+            "batch_of_32_per_second": pushed(broker.url, total, 32),
+            "pull_per_second": pulled(broker.url, total),
+            "latency_ms": latencies(broker.url, options.rate, options.seconds),
+        }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
