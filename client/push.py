@@ -22,6 +22,7 @@ from .consume.options import FETCH_BYTES, FetcherOptions
 from .consume.positions import StartFrom
 from .errors import ClosedError, InvalidArgument, NotSupported, ShardMQError, TimedOut
 from .group.acks import Commit
+from .group.failures import FailureLog
 from .group.mode import Mode
 from .group.options import checked_count, checked_group, checked_push
 from .group.push import PushGroup
@@ -125,6 +126,7 @@ class PushConsumer:
         self._timeout_ms = ms_of(timeout, "timeout")
         self._mode = Mode(member)
         self._listeners: dict[str, Listener] = {}
+        self._failures = FailureLog(threading.Lock())
         self._group: PushGroup | None = None
         self._idle: list[threading.Lock] = []
         self._workers: set[threading.Thread] = set()
@@ -231,6 +233,7 @@ class PushConsumer:
             self._connection.turn()
         for worker in list(self._workers):
             worker.join(JOIN_SECONDS if not self._stuck else 0.0)
+        self._failures.close()
         release(self._connection)
 
     def __enter__(self) -> PushConsumer:
@@ -290,6 +293,8 @@ class PushConsumer:
             work = self._turn(group, work, latch)
             if work is not None:
                 run(work, clock_ms)
+                if work.failures:
+                    self._failures.told(list(work.failures), now())
             elif self._ending or threading.current_thread() not in self._workers:
                 return
             else:

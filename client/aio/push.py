@@ -19,6 +19,7 @@ from ..consume.options import FETCH_BYTES, FetcherOptions
 from ..consume.positions import StartFrom
 from ..errors import ClosedError, InvalidArgument, NotSupported, ShardMQError, TimedOut
 from ..group.acks import Commit
+from ..group.failures import FailureLog
 from ..group.mode import Mode
 from ..group.options import checked_count, checked_group, checked_push
 from ..group.outcomes import failure_of, steered
@@ -96,6 +97,7 @@ class PushConsumer:
         self._timeout_ms = ms_of(timeout, "timeout")
         self._mode = Mode(self._member)
         self._listeners: dict[str, Listener] = {}
+        self._failures = FailureLog()
         self._group: PushGroup | None = None
         self._idle: list[asyncio.Future[None]] = []
         self._workers: set[asyncio.Task[None]] = set()
@@ -176,6 +178,7 @@ class PushConsumer:
         for worker in list(self._workers):
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
+        self._failures.close()
         release(self._connection)
 
     async def __aenter__(self) -> PushConsumer:
@@ -230,6 +233,8 @@ class PushConsumer:
             self._news()
             self._connection.turn()
             await self._run(work)
+            if work.failures:
+                self._failures.told(work.failures, now())
             group.finish(work, now())
             self._connection.turn()
             await asyncio.sleep(0)  # others have their turn, however quick the listener is
