@@ -116,7 +116,7 @@ class PushConsumer:
             ordered=ordered, max_attempts=max_attempts, suspend=suspend,
             message_timeout=message_timeout,
         )  # fmt: skip
-        fetching = FetcherOptions(
+        self._fetching = FetcherOptions(
             FETCH_BYTES,
             checked_count("prefetch_bytes", prefetch_bytes, 1 << 40),
             "earliest",
@@ -134,7 +134,7 @@ class PushConsumer:
         self._ending = False
         self._stop_wanted = False
         self._connection = connection = acquire(url)
-        self._fetcher = Fetcher(connection.core, connection.routes, fetching)
+        self._fetcher = Fetcher(connection.core, connection.routes, self._fetching)
         self._closed = False
 
     # ---------------------------------------------------------------------------------- starting
@@ -169,15 +169,18 @@ class PushConsumer:
             SubscriptionConflict: another member subscribed to something else.
             TopicNotFound: a topic does not exist.
             TimedOut: the broker did not answer.
+
+        After an error it may be called again.
         """
         self._check_open()
         if self._group is not None:
             return
         self._mode.starts()
         group = PushGroup(
-            self._fetcher, self._member, self._options, self._mode.subscriptions, self._listeners
-        )
-        group.dispatcher.replace_worker = self._replace_worker
+            self._fetcher, self._member, self._options, dict(self._mode.subscriptions),
+            dict(self._listeners),
+        )  # fmt: skip
+        group.dispatcher.replace_worker = partial(self._replace_worker, group)
         self._group = group
         self._connection.run(partial(group.start, self._news))
         settled = self._connection.wait(lambda: group.core.settled, self._timeout_ms)
@@ -185,11 +188,22 @@ class PushConsumer:
         if not settled and error is None:
             error = TimedOut(f"group {self._member.group!r} did not take this member in time")
         if error is not None:
-            self._group = None
             self._connection.run(group.core.leave)
-            with self._connection.lock:
-                group.close()
+            self._forget(group)
             raise error
+
+    def _forget(self, group: PushGroup) -> None:
+        """Nothing of a group that could not be joined is left to the next attempt: its workers
+        end with what they are at."""
+        connection = self._connection
+        with connection.lock:
+            self._group = None
+            group.drain()
+            group.close()
+            self._fetcher.close()
+            self._fetcher = Fetcher(connection.core, connection.routes, self._fetching)
+            while self._idle:
+                self._idle.pop().release()
 
     def wait(self, timeout: Duration | None = None) -> bool:
         """Blocks until `stop` or `close` is called; False after `timeout` seconds.
@@ -262,19 +276,20 @@ class PushConsumer:
             self._add_worker()
 
     def _add_worker(self) -> None:
-        worker = threading.Thread(target=self._work, name="shardmq-listener", daemon=True)
+        worker = threading.Thread(
+            target=self._work, args=(self._group,), name="shardmq-listener", daemon=True
+        )
         self._workers.add(worker)
         worker.start()
 
-    def _replace_worker(self) -> None:
+    def _replace_worker(self, group: PushGroup) -> None:
         self._stuck += 1
         if self._stuck > STUCK_MAX * self._concurrency:
             _log.error("%d listeners hang: no more threads are started for them", self._stuck)
-        elif not self._ending:
+        elif not self._ending and group is self._group:
             self._add_worker()
 
-    def _work(self) -> None:
-        group = self._group
+    def _work(self, group: PushGroup | None) -> None:
         try:
             self._work_for(group)
         except Exception as error:  # ours: a user's listener cannot raise here
@@ -312,7 +327,7 @@ class PushConsumer:
             work = group.take(at)
             if work is not None:
                 self._news()
-            elif not self._ending:
+            elif not self._ending and group is self._group:
                 self._idle.append(latch)
             else:
                 self._workers.discard(threading.current_thread())

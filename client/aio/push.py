@@ -87,7 +87,7 @@ class PushConsumer:
             options.timeout_ms,
             options._replace(timeout_ms=None),
         )
-        fetching = FetcherOptions(
+        self._fetching = FetcherOptions(
             FETCH_BYTES,
             checked_count("prefetch_bytes", prefetch_bytes, 1 << 40),
             "earliest",
@@ -104,7 +104,7 @@ class PushConsumer:
         self._ending = False
         self._stop_wanted = False
         self._connection = connection = acquire(url)
-        self._fetcher = Fetcher(connection.core, connection.routes, fetching)
+        self._fetcher = Fetcher(connection.core, connection.routes, self._fetching)
         self._closed = False
 
     def subscribe(
@@ -129,18 +129,32 @@ class PushConsumer:
             return
         self._mode.starts()
         self._group = group = PushGroup(
-            self._fetcher, self._member, self._options, self._mode.subscriptions, self._listeners
-        )
+            self._fetcher, self._member, self._options, dict(self._mode.subscriptions),
+            dict(self._listeners),
+        )  # fmt: skip
         self._connection.run(partial(group.start, self._news))
         settled = await self._connection.wait(lambda: group.core.settled, self._timeout_ms)
         error = group.core.error
         if not settled and error is None:
             error = TimedOut(f"group {self._member.group!r} did not take this member in time")
         if error is not None:
-            self._group = None
             self._connection.run(group.core.leave)
-            group.close()
+            self._forget(group)
             raise error
+
+    def _forget(self, group: PushGroup) -> None:
+        """Nothing of a group that could not be joined is left to the next attempt: its workers
+        end with what they are at."""
+        connection = self._connection
+        self._group = None
+        group.drain()
+        group.close()
+        self._fetcher.close()
+        self._fetcher = Fetcher(connection.core, connection.routes, self._fetching)
+        idle, self._idle = self._idle, []
+        for one in idle:
+            if not one.done():
+                one.set_result(None)
 
     async def wait(self, timeout: Duration | None = None) -> bool:
         """Waits until `stop` or `close` is called; False after `timeout` seconds."""
@@ -223,7 +237,7 @@ class PushConsumer:
         while True:
             work = group.take(now())
             if work is None:
-                if self._ending:
+                if self._ending or group is not self._group:
                     return
                 idle = loop.create_future()
                 self._idle.append(idle)

@@ -70,6 +70,7 @@ class Nacker:
         self._waiting: dict[int, deque[_Waiting]] = {}
         """By shard."""
         self._calls: dict[int, Call] = {}
+        self._is_closed = False
 
     @property
     def is_idle(self) -> bool:
@@ -81,13 +82,17 @@ class Nacker:
     ) -> None:
         """A message failed; `then(told, now)` follows: False if it is not this member's any more,
         or if the broker cannot take it back."""
+        if self._is_closed:
+            then(False, now)
+            return
         message.cause = sendable(message.cause, CAUSE_CHARS_MAX, DETAIL_BYTES_MAX)
         message.detail = sendable(message.detail, NACK_DETAIL_CHARS_MAX, DETAIL_BYTES_MAX)
         self._waiting.setdefault(tracker.shard, deque()).append(_Waiting(tracker, message, then))
         self._tell(tracker.shard, now)
 
     def close(self) -> None:
-        """Forgets everything in flight."""
+        """Forgets everything in flight; what fails from now on is told by nobody."""
+        self._is_closed = True
         for call in self._calls.values():
             self._core.forget(call)
         self._calls.clear()

@@ -190,3 +190,10 @@ def test_closing_forgets_what_is_on_its_way(nacks: Nacks) -> None:
     nacks.nacker.close()
     assert nacks.wired.core.in_flight_bytes == 0
     assert nacks.nacker.is_idle
+
+
+def test_what_fails_after_the_end_is_told_by_nobody(nacks: Nacks) -> None:
+    nacks.nacker.close()
+    nacks.fail(0)
+    assert nacks.told == [(0, False)]
+    assert nacks.wired.core.in_flight_bytes == 0
