@@ -23,7 +23,7 @@ from shardmq.actors.protocol.verbs import Verb, row_of
 
 __all__ = ["Group", "Worker"]
 
-MEMBERS_A_SESSION = 800
+MEMBERS_A_SESSION = 400
 """Of 1,024 requests that a session may have in flight."""
 JOINS_IN_FLIGHT = 200
 ANSWER_MS = 20_000
@@ -58,8 +58,11 @@ class Session:
 
     def read(self) -> None:
         """Hands all answers that are there to who asked."""
-        while self.socket.poll(0):
-            frames = self.socket.recv_multipart()
+        while True:
+            try:
+                frames = self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
             route = unpack_route(frames[0])
             verb, done = self._open.pop(route.request_id)
             row = row_of(verb)
