@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -20,8 +19,6 @@ from .times import datetime_of
 from .topics import TopicDescription
 
 __all__ = ["DeadLetter", "FailedAttempt", "in_order", "letter_of", "message_of", "unread"]
-
-_history_of = msgspec.json.Decoder(list[tuple[int, int, str]]).decode
 
 
 class FailedAttempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,17 +53,19 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 def letter_of(message: ReceivedMessage) -> DeadLetter:
     """What a message of a topic of dead letters says of itself."""
     properties = message.properties
-    system = retries.SYSTEM_PROPERTIES
     return DeadLetter(
         message=message,
         topic=properties.get(retries.TOPIC, ""),
-        queue_id=_number(properties, retries.QUEUE),
-        offset=_number(properties, retries.OFFSET),
-        attempts=_number(properties, retries.ATTEMPT),
+        queue_id=retries.number_of(properties, retries.QUEUE, 0),
+        offset=retries.number_of(properties, retries.OFFSET, 0),
+        attempts=retries.number_of(properties, retries.ATTEMPT, 0),
         cause=properties.get(retries.CAUSE, ""),
         detail=properties.get(retries.DETAIL, ""),
-        history=_history(properties.get(retries.HISTORY, "")),
-        properties={name: value for name, value in properties.items() if name not in system},
+        history=[
+            FailedAttempt(attempt=attempt, failed_at=datetime_of(failed_at_ms), cause=cause)
+            for attempt, failed_at_ms, cause in retries.history_of(properties)
+        ],
+        properties=retries.without_system(properties),
     )
 
 
@@ -91,19 +90,3 @@ def unread(described: TopicDescription, positions: Mapping[int, int]) -> bool:
 def in_order(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
     """Oldest first."""
     return sorted(letters, key=lambda letter: letter.message.stored_at)
-
-
-def _number(properties: Mapping[str, str], name: str) -> int:
-    text = properties.get(name, "")
-    return int(text) if text.isdecimal() else 0
-
-
-def _history(text: str) -> list[FailedAttempt]:
-    try:
-        rows: Any = _history_of(text) if text else []
-    except msgspec.MsgspecError:
-        rows = []
-    return [
-        FailedAttempt(attempt=attempt, failed_at=datetime_of(failed_at_ms), cause=cause)
-        for attempt, failed_at_ms, cause in rows
-    ]

@@ -81,7 +81,7 @@ class Delivery:
     def properties(self) -> list[dict[str, str]] | None:
         properties = self.view.properties()
         if self.is_retry and properties is not None:
-            properties = [_without_system(one) for one in properties]
+            properties = [retries.without_system(one) for one in properties]
         return properties
 
     @cached_property
@@ -228,8 +228,3 @@ def _origin(properties: Mapping[str, str]) -> Origin:
         )
     except (KeyError, ValueError) as error:
         raise BatchError(f"a copy does not say where its message was first: {error!r}") from None
-
-
-def _without_system(properties: Mapping[str, str]) -> dict[str, str]:
-    system = retries.SYSTEM_PROPERTIES
-    return {name: value for name, value in properties.items() if name not in system}

@@ -39,8 +39,8 @@ from shardmq.actors.protocol.retries import (
     OFFSET,
     QUEUE,
     RETRY_PREFIX,
-    SYSTEM_PROPERTIES,
     TOPIC,
+    without_system,
 )
 
 from .log.record import PREFIX_BYTES
@@ -152,7 +152,7 @@ def copy_of(
     index = stored.index_of(entry.offset)
     columns, head = stored.columns(), stored.head
     before = stored.properties(index)
-    properties = {key: value for key, value in before.items() if key not in SYSTEM_PROPERTIES}
+    properties = without_system(before)
     if scheduled.kind != DELIVER:
         if not _is_retry(scheduled.topic, stored):
             before = {}

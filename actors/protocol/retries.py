@@ -10,7 +10,10 @@ the user's properties. In a copy of a copy, topic, queue and offset are still th
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
 
 __all__ = [
     "ATTEMPT",
@@ -25,8 +28,11 @@ __all__ = [
     "SYSTEM_PROPERTIES",
     "TOPIC",
     "dlq_topic",
+    "history_of",
+    "number_of",
     "retry_delay_ms",
     "retry_topic",
+    "without_system",
 ]
 
 RETRY_PREFIX: Final = "%RETRY%"
@@ -48,6 +54,7 @@ DETAIL: Final = "%DETAIL"
 """Of a dead letter: the last attempt's stack trace."""
 SYSTEM_PROPERTIES: Final = frozenset((TOPIC, QUEUE, OFFSET, ATTEMPT, HISTORY, CAUSE, DETAIL))
 
+_history_of = msgspec.json.Decoder(list[tuple[int, int, str]]).decode
 _SECOND_MS: Final = 1_000
 _MINUTE_MS: Final = 60 * _SECOND_MS
 RETRY_LEVELS_MS: Final = (
@@ -71,3 +78,24 @@ def dlq_topic(group: str) -> str:
 def retry_delay_ms(attempt: int) -> int:
     """How long a message waits whose `attempt`-th delivery (from 1) has failed."""
     return RETRY_LEVELS_MS[min(max(attempt, 1), len(RETRY_LEVELS_MS)) - 1]
+
+
+def number_of(properties: Mapping[str, str], name: str, default: int) -> int:
+    """The number that a system property holds; `default` if it is missing or holds none."""
+    text = properties.get(name, "")
+    return int(text) if text.isdecimal() else default
+
+
+def history_of(properties: Mapping[str, str]) -> list[tuple[int, int, str]]:
+    """Failed attempts as (attempt, failed at ms, cause), oldest first; none if not readable."""
+    text = properties.get(HISTORY)
+    try:
+        rows: Any = _history_of(text) if text else []
+    except msgspec.MsgspecError:
+        rows = []
+    return list(rows)
+
+
+def without_system(properties: Mapping[str, str]) -> dict[str, str]:
+    """The properties that the producer gave a message."""
+    return {name: text for name, text in properties.items() if name not in SYSTEM_PROPERTIES}

@@ -5,21 +5,10 @@ Owns the reading of the system properties for people. Pure; must not read or sen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import msgspec
-
-from shardmq.actors.protocol.retries import (
-    ATTEMPT,
-    CAUSE,
-    DETAIL,
-    HISTORY,
-    OFFSET,
-    QUEUE,
-    SYSTEM_PROPERTIES,
-    TOPIC,
-)
+from shardmq.actors.protocol import retries
 
 from ..quantities import time_text
 from .messages import Received, as_record, body_text, moment_text
@@ -58,11 +47,7 @@ class DeadLetter(NamedTuple):
     @property
     def properties(self) -> dict[str, str]:
         """Those that its producer gave it."""
-        return {
-            name: value
-            for name, value in dict(self.message.properties or {}).items()
-            if name not in SYSTEM_PROPERTIES
-        }
+        return retries.without_system(self.message.properties or {})
 
 
 class Choice(NamedTuple):
@@ -81,21 +66,18 @@ class Choice(NamedTuple):
         )
 
 
-_history_of: Callable[[str], list[Failure]] = msgspec.json.Decoder(list[Failure]).decode
-
-
 def dead_letter(message: Received) -> DeadLetter:
     """What a message of a `%DLQ%` topic tells."""
-    said = dict(message.properties or {})
+    said = message.properties or {}
     return DeadLetter(
         message,
-        said.get(TOPIC, message.topic),
-        int(said.get(QUEUE, message.queue_id or 0)),
-        int(said.get(OFFSET, message.offset or 0)),
-        int(said.get(ATTEMPT, "1")),
-        said.get(CAUSE, ""),
-        said.get(DETAIL, ""),
-        _history_of(said[HISTORY]) if HISTORY in said else [],
+        said.get(retries.TOPIC, message.topic),
+        retries.number_of(said, retries.QUEUE, message.queue_id or 0),
+        retries.number_of(said, retries.OFFSET, message.offset or 0),
+        retries.number_of(said, retries.ATTEMPT, 1),
+        said.get(retries.CAUSE, ""),
+        said.get(retries.DETAIL, ""),
+        list(map(Failure._make, retries.history_of(said))),
     )
 
 
