@@ -15,10 +15,10 @@ from array import array
 from shardmq.actors.kernel.ports import Letter, Now, QueueLog
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.group_messages import Ack, AckQueue, AckReply, AckResult
-from shardmq.actors.protocol.limits import ACK_RANGES_MAX, REQUEST_QUEUES_MAX
+from shardmq.actors.protocol.limits import ACK_RANGES_MAX
 
 from .cursors_log import CursorLog
-from .requests import Request
+from .requests import Request, why_not_queues
 from .retention import earliest_readable
 from .serving import ServedQueue, Serving
 from .state.buckets import BUCKET_MASK
@@ -26,7 +26,7 @@ from .state.cursors import Cursor, Cursors, merged
 from .state.ranges import Bounds, add, cut_below
 from .state.records import CursorMove, CursorsMoved
 
-__all__ = ["Acking", "done_now", "fault_of_grant"]
+__all__ = ["Acking", "done_now", "fault_of_grant", "fault_of_ranges"]
 
 _Moves = dict[int, list[CursorMove]]
 """Bucket -> moves of queues in it."""
@@ -51,6 +51,13 @@ def fault_of_grant(cursor: Cursor | None, generation: int) -> str | None:
     return None
 
 
+def fault_of_ranges(cursor: Cursor, acked: Bounds) -> str | None:
+    """Why `acked` is too much for a cursor; None if it is not, or no more than it holds already."""
+    if len(acked) <= max(2 * ACK_RANGES_MAX, len(cursor.acked)):
+        return None
+    return f"{ACK_RANGES_MAX} ranges above the floor are the limit; ack what lies between"
+
+
 class Acking:
     """The verb ACK."""
 
@@ -68,9 +75,9 @@ class Acking:
     def handle(self, request: Request, header: Ack, now: Now, out: list[Letter]) -> None:
         """Take one ACK; the reply leaves once it is durable."""
         items = header.queues
-        if not items or len({item.queue for item in items}) != len(items):
-            text = f"ACK names 1 to {REQUEST_QUEUES_MAX} queues, each of them once"
-            out.append(request.refuse(Code.BAD_REQUEST, text))
+        fault = why_not_queues("ACK", len(items), len({item.queue for item in items}))
+        if fault is not None:
+            out.append(request.refuse(Code.BAD_REQUEST, fault))
             return
         refused = self._log.refused(request)
         if refused is not None:
@@ -108,9 +115,9 @@ class Acking:
         earliest = earliest_readable(self._journal, served)
         if earliest > floor:
             floor, acked = merged(cursor, earliest, item.ranges)
-        if len(acked) > max(2 * ACK_RANGES_MAX, len(cursor.acked)):
-            text = f"{ACK_RANGES_MAX} ranges above the floor are the limit; ack what lies between"
-            return AckResult(queue=item.queue, code=Code.BUSY, floor=floor, message=text)
+        fault = fault_of_ranges(cursor, acked)
+        if fault is not None:
+            return AckResult(queue=item.queue, code=Code.BUSY, floor=floor, message=fault)
         fresh = array("Q")
         for start, stop in item.ranges:
             add(fresh, start, stop)

@@ -18,12 +18,12 @@ from collections.abc import Iterable
 
 from shardmq.actors.kernel.ports import Letter, Now
 from shardmq.actors.protocol.codes import Code
-from shardmq.actors.protocol.limits import MIB, REPLY_BYTES_MAX, REQUEST_QUEUES_MAX, WAIT_MS_MAX
+from shardmq.actors.protocol.limits import MIB, REPLY_BYTES_MAX, WAIT_MS_MAX
 from shardmq.actors.protocol.messages import Fetch, FetchReply
 
 from .answers import Answers, Built
 from .polls import GroupRead, Poll, Polls, PollState
-from .requests import FATAL, Request
+from .requests import FATAL, Request, why_not_queues
 from .serving import ServedQueue, Serving
 
 __all__ = ["Fetching"]
@@ -51,9 +51,9 @@ class Fetching:
         """Take one FETCH: it is to be answered in this turn, or parked, or refused."""
         items = header.queues
         wanted = {item.queue: item.offset for item in items}
-        if not 0 < len(items) <= REQUEST_QUEUES_MAX or len(wanted) != len(items):
-            text = f"FETCH names 1 to {REQUEST_QUEUES_MAX} queues, each of them once"
-            out.append(request.refuse(Code.BAD_REQUEST, text))
+        fault = why_not_queues("FETCH", len(items), len(wanted))
+        if fault is not None:
+            out.append(request.refuse(Code.BAD_REQUEST, fault))
             return
         self._polls.replace(request)
         wait_ms = min(header.wait_ms, WAIT_MS_MAX, request.route.tail)

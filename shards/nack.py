@@ -28,12 +28,7 @@ from shardmq.actors.protocol.group_messages import (
     NackReply,
     NackResult,
 )
-from shardmq.actors.protocol.limits import (
-    ACK_RANGES_MAX,
-    ATTEMPTS_MAX,
-    DELAY_MS_MAX,
-    REQUEST_QUEUES_MAX,
-)
+from shardmq.actors.protocol.limits import ATTEMPTS_MAX, DELAY_MS_MAX
 from shardmq.actors.protocol.retries import (
     RETRY_PREFIX,
     dlq_topic,
@@ -41,13 +36,13 @@ from shardmq.actors.protocol.retries import (
     retry_topic,
 )
 
-from .acks import done_now, fault_of_grant
+from .acks import done_now, fault_of_grant, fault_of_ranges
 from .append import no_room_for
 from .copies import StoredBatch, attempt_of
 from .cursors_log import CursorLog
 from .log.errors import DamagedRecord
 from .log.record import PREFIX_BYTES
-from .requests import Request
+from .requests import Request, why_not_queues
 from .serving import ServedQueue, Serving
 from .state.buckets import BUCKET_MASK
 from .state.cursors import Cursor, Cursors, merged
@@ -107,9 +102,9 @@ class Nacking:
     def handle(self, request: Request, header: Nack, now: Now, out: list[Letter]) -> None:
         """Take one NACK; the reply leaves once it is durable."""
         items = header.queues
-        if not items or len({item.queue for item in items}) != len(items):
-            text = f"NACK names 1 to {REQUEST_QUEUES_MAX} queues, each of them once"
-            out.append(request.refuse(Code.BAD_REQUEST, text))
+        fault = why_not_queues("NACK", len(items), len({item.queue for item in items}))
+        if fault is not None:
+            out.append(request.refuse(Code.BAD_REQUEST, fault))
             return
         refused = self._log.refused(request)
         if refused is not None:
@@ -192,9 +187,9 @@ class Nacking:
             text = f"{SCHEDULE_ENTRIES_MAX} scheduled messages are the limit of a shard"
             raise _Refused(Code.BUSY, text)
         _, acked = merged(cursor, 0, [(entry.offset, entry.offset + 1) for entry in entries])
-        if len(acked) > max(2 * ACK_RANGES_MAX, len(cursor.acked)):
-            text = f"{ACK_RANGES_MAX} ranges above the floor are the limit; ack what lies between"
-            raise _Refused(Code.BUSY, text)
+        fault = fault_of_ranges(cursor, acked)
+        if fault is not None:
+            raise _Refused(Code.BUSY, fault)
 
     def _record(
         self, asked: _Asked, topic: str, entries: list[ScheduledEntry], *, dead: bool = False

@@ -12,12 +12,13 @@ import msgspec
 from shardmq.actors.kernel.ports import Letter
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.frames import FrameError, Route, unpack_route
+from shardmq.actors.protocol.limits import REQUEST_QUEUES_MAX
 from shardmq.actors.protocol.messages import Header
 from shardmq.actors.protocol.replies import error_reply, ok_reply
 
 from .log.errors import LogError
 
-__all__ = ["FATAL", "SESSION_BYTES", "Request", "read_request"]
+__all__ = ["FATAL", "SESSION_BYTES", "Request", "read_request", "why_not_queues"]
 
 FATAL = (AssertionError, LogError, OSError, MemoryError)
 """Not the request's fault: the process ends."""
@@ -59,3 +60,11 @@ def read_request(letter: Letter) -> Request:
     route = unpack_route(frames[1])
     header = frames[2] if len(frames) > 2 else b""
     return Request(link, peer, frames[0], route, header, frames[3:])
+
+
+def why_not_queues(verb: str, named: int, distinct: int) -> str | None:
+    """Why a request that names so many queues, so many different ones, cannot be handled; None if
+    it can."""
+    if 0 < named == distinct <= REQUEST_QUEUES_MAX:
+        return None
+    return f"{verb} names 1 to {REQUEST_QUEUES_MAX} queues, each of them once"
