@@ -20,7 +20,7 @@ from .consume.fetcher import Fetcher
 from .consume.options import BUFFER_BYTES, FETCH_BYTES, OnOutOfRange, checked_consumer
 from .consume.positions import StartFrom, assigned, checked_start, positions_of
 from .consume.reader import Reader
-from .errors import ClosedError, InvalidArgument, ShardMQError, TimedOut
+from .errors import ClosedError, InvalidArgument, ShardMQError
 from .group.acks import Commit
 from .group.mode import Mode
 from .group.options import checked_group
@@ -145,10 +145,8 @@ class PullConsumer:
         member = self._mode.starts()
         self._group = group = PullGroup(self._reader, member, self._mode.subscriptions)
         self._connection.run(group.core.start)
-        settled = self._connection.wait(lambda: group.core.settled, self._timeout_ms)
-        error = group.core.error
-        if not settled and error is None:
-            error = TimedOut(f"group {member.group!r} did not take this member in time")
+        in_time = self._connection.wait(lambda: group.core.settled, self._timeout_ms)
+        error = group.core.fault_of_start(in_time)
         if error is not None:
             self._group = None
             self._connection.run(group.core.leave)
@@ -344,10 +342,9 @@ class PullConsumer:
         self._send_fetches()
 
     def _settle(self, commit: Commit) -> None:
-        if not self._connection.wait(lambda: commit.settled, self._timeout_ms):
-            raise TimedOut("the broker did not answer a commit in time")
-        if commit.error is not None:
-            raise commit.error
+        fault = commit.fault_of(self._connection.wait(lambda: commit.settled, self._timeout_ms))
+        if fault is not None:
+            raise fault
 
     def _leave(self, done: bool) -> None:
         group, self._group = self._group, None

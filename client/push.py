@@ -18,13 +18,12 @@ from time import monotonic
 from typing import Any
 
 from .consume.fetcher import Fetcher
-from .consume.options import FETCH_BYTES, FetcherOptions
 from .consume.positions import StartFrom
-from .errors import ClosedError, InvalidArgument, NotSupported, ShardMQError, TimedOut
+from .errors import ClosedError, InvalidArgument, ShardMQError
 from .group.acks import Commit
 from .group.failures import FailureLog
 from .group.mode import Mode
-from .group.options import checked_count, checked_group, checked_push
+from .group.options import checked_count, checked_push
 from .group.push import PushGroup
 from .group.work import Listener, Work, run
 from .link.sharing import acquire, release
@@ -34,7 +33,6 @@ from .times import Duration, ms_of
 
 __all__ = ["PushConsumer", "checked_listener"]
 
-CONCURRENCY_MAX = 1_000
 PREFETCH_MESSAGES = 65_536
 PREFETCH_BYTES = 16 * 1024 * 1024
 STUCK_MAX = 10
@@ -101,30 +99,15 @@ class PushConsumer:
         credentials: Any = None,
     ) -> None:
         self._closed = True
-        if credentials is not None:
-            raise NotSupported("credentials: access control comes with a later release")
-        if group is None:
-            raise InvalidArgument("a push consumer needs a group", hint="give a `group`")
-        self._concurrency = checked_count("concurrency", concurrency, CONCURRENCY_MAX)
-        member = checked_group(
-            group, unique_name() if name is None else name, start_from, model=model,
+        self._settings = settings = checked_push(
+            group, unique_name() if name is None else name, start_from,
+            model=model, ordered=ordered, concurrency=concurrency,
+            max_attempts=max_attempts, message_timeout=message_timeout, suspend=suspend,
+            prefetch_messages=prefetch_messages, prefetch_bytes=prefetch_bytes,
             commit_interval=commit_interval, lease=lease, strategy=strategy,
-            retries=model == "clustering",
+            drain_timeout=drain_timeout, timeout=timeout, credentials=credentials,
         )  # fmt: skip
-        self._member = member
-        self._options = checked_push(
-            ordered=ordered, max_attempts=max_attempts, suspend=suspend,
-            message_timeout=message_timeout,
-        )  # fmt: skip
-        self._fetching = FetcherOptions(
-            FETCH_BYTES,
-            checked_count("prefetch_bytes", prefetch_bytes, 1 << 40),
-            "earliest",
-            checked_count("prefetch_messages", prefetch_messages, 1 << 40),
-        )
-        self._drain_ms = ms_of(drain_timeout, "drain_timeout")
-        self._timeout_ms = ms_of(timeout, "timeout")
-        self._mode = Mode(member)
+        self._mode = Mode(settings.member)
         self._listeners: dict[str, Listener] = {}
         self._failures = FailureLog(threading.Lock())
         self._group: PushGroup | None = None
@@ -134,7 +117,7 @@ class PushConsumer:
         self._ending = False
         self._stop_wanted = False
         self._connection = connection = acquire(url)
-        self._fetcher = Fetcher(connection.core, connection.routes, self._fetching)
+        self._fetcher = Fetcher(connection.core, connection.routes, self._settings.fetching)
         self._closed = False
 
     # ---------------------------------------------------------------------------------- starting
@@ -177,16 +160,14 @@ class PushConsumer:
             return
         self._mode.starts()
         group = PushGroup(
-            self._fetcher, self._member, self._options, dict(self._mode.subscriptions),
-            dict(self._listeners),
+            self._fetcher, self._settings.member, self._settings.push,
+            dict(self._mode.subscriptions), dict(self._listeners),
         )  # fmt: skip
         group.dispatcher.replace_worker = partial(self._replace_worker, group)
         self._group = group
         self._connection.run(partial(group.start, self._news))
-        settled = self._connection.wait(lambda: group.core.settled, self._timeout_ms)
-        error = group.core.error
-        if not settled and error is None:
-            error = TimedOut(f"group {self._member.group!r} did not take this member in time")
+        in_time = self._connection.wait(lambda: group.core.settled, self._settings.timeout_ms)
+        error = group.core.fault_of_start(in_time)
         if error is not None:
             self._connection.run(group.core.leave)
             self._forget(group)
@@ -201,7 +182,7 @@ class PushConsumer:
             group.drain()
             group.close()
             self._fetcher.close()
-            self._fetcher = Fetcher(connection.core, connection.routes, self._fetching)
+            self._fetcher = Fetcher(connection.core, connection.routes, self._settings.fetching)
             while self._idle:
                 self._idle.pop().release()
 
@@ -272,7 +253,7 @@ class PushConsumer:
             return
         if self._idle:
             self._idle.pop().release()
-        elif len(self._workers) - self._stuck < self._concurrency and not self._ending:
+        elif len(self._workers) - self._stuck < self._settings.concurrency and not self._ending:
             self._add_worker()
 
     def _add_worker(self) -> None:
@@ -284,7 +265,7 @@ class PushConsumer:
 
     def _replace_worker(self, group: PushGroup) -> None:
         self._stuck += 1
-        if self._stuck > STUCK_MAX * self._concurrency:
+        if self._stuck > STUCK_MAX * self._settings.concurrency:
             _log.error("%d listeners hang: no more threads are started for them", self._stuck)
         elif not self._ending and group is self._group:
             self._add_worker()
@@ -302,7 +283,7 @@ class PushConsumer:
     def _work_for(self, group: PushGroup | None) -> None:
         latch = threading.Lock()
         latch.acquire()
-        clock_ms = None if self._options.timeout_ms is None else _clock_ms
+        clock_ms = None if self._settings.push.timeout_ms is None else _clock_ms
         work: Work | None = None
         while group is not None:
             work = self._turn(group, work, latch)
@@ -344,20 +325,20 @@ class PushConsumer:
             group.drain()
             while self._idle:
                 self._idle.pop().release()
-        if not self._connection.wait(lambda: group.is_drained, self._drain_ms):
+        if not self._connection.wait(lambda: group.is_drained, self._settings.drain_ms):
             _log.warning("listeners did not end in time: their messages come again")
         commits: list[Commit] = []
         self._connection.run(lambda now: commits.append(group.commit(now)))
         try:
-            if not self._connection.wait(lambda: commits[0].settled, self._timeout_ms):
-                raise TimedOut("the broker did not answer a commit in time")
-            if commits[0].error is not None:
-                raise commits[0].error
+            in_time = self._connection.wait(lambda: commits[0].settled, self._settings.timeout_ms)
+            fault = commits[0].fault_of(in_time)
+            if fault is not None:
+                raise fault
         except ShardMQError as error:
             _log.warning("the last commit failed, some messages come again: %s", error)
         self._connection.run(group.core.leave)
         membership = group.core.membership
-        self._connection.wait(lambda: membership.has_left, self._timeout_ms)
+        self._connection.wait(lambda: membership.has_left, self._settings.timeout_ms)
         with self._connection.lock:
             group.close()
 

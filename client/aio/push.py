@@ -15,19 +15,18 @@ from inspect import isawaitable
 from typing import Any
 
 from ..consume.fetcher import Fetcher
-from ..consume.options import FETCH_BYTES, FetcherOptions
 from ..consume.positions import StartFrom
-from ..errors import ClosedError, InvalidArgument, NotSupported, ShardMQError, TimedOut
+from ..errors import ClosedError, InvalidArgument, ShardMQError
 from ..group.acks import Commit
 from ..group.failures import FailureLog
 from ..group.mode import Mode
-from ..group.options import checked_count, checked_group, checked_push
+from ..group.options import checked_push
 from ..group.outcomes import failure_of, steered
 from ..group.push import PushGroup
 from ..group.work import Listener, Work
 from ..link.wire import now
 from ..naming import unique_name
-from ..push import CONCURRENCY_MAX, PREFETCH_BYTES, PREFETCH_MESSAGES, checked_listener
+from ..push import PREFETCH_BYTES, PREFETCH_MESSAGES, checked_listener
 from ..times import Duration, ms_of
 from .link import acquire, release
 
@@ -68,34 +67,17 @@ class PushConsumer:
         credentials: Any = None,
     ) -> None:
         self._closed = True
-        if credentials is not None:
-            raise NotSupported("credentials: access control comes with a later release")
-        if group is None:
-            raise InvalidArgument("a push consumer needs a group", hint="give a `group`")
-        self._concurrency = checked_count("concurrency", concurrency, CONCURRENCY_MAX)
-        self._member = checked_group(
-            group, unique_name() if name is None else name, start_from, model=model,
+        self._settings = settings = checked_push(
+            group, unique_name() if name is None else name, start_from,
+            model=model, ordered=ordered, concurrency=concurrency,
+            max_attempts=max_attempts, message_timeout=message_timeout, suspend=suspend,
+            prefetch_messages=prefetch_messages, prefetch_bytes=prefetch_bytes,
             commit_interval=commit_interval, lease=lease, strategy=strategy,
-            retries=model == "clustering",
-        )  # fmt: skip
-        options = checked_push(
-            ordered=ordered, max_attempts=max_attempts, suspend=suspend,
-            message_timeout=message_timeout,
+            drain_timeout=drain_timeout, timeout=timeout, credentials=credentials,
         )  # fmt: skip
         # A task that takes too long can be cancelled: no need to give up on it from outside.
-        self._message_timeout_ms, self._options = (
-            options.timeout_ms,
-            options._replace(timeout_ms=None),
-        )
-        self._fetching = FetcherOptions(
-            FETCH_BYTES,
-            checked_count("prefetch_bytes", prefetch_bytes, 1 << 40),
-            "earliest",
-            checked_count("prefetch_messages", prefetch_messages, 1 << 40),
-        )
-        self._drain_ms = ms_of(drain_timeout, "drain_timeout")
-        self._timeout_ms = ms_of(timeout, "timeout")
-        self._mode = Mode(self._member)
+        self._options = settings.push._replace(timeout_ms=None)
+        self._mode = Mode(settings.member)
         self._listeners: dict[str, Listener] = {}
         self._failures = FailureLog()
         self._group: PushGroup | None = None
@@ -104,7 +86,7 @@ class PushConsumer:
         self._ending = False
         self._stop_wanted = False
         self._connection = connection = acquire(url)
-        self._fetcher = Fetcher(connection.core, connection.routes, self._fetching)
+        self._fetcher = Fetcher(connection.core, connection.routes, self._settings.fetching)
         self._closed = False
 
     def subscribe(
@@ -129,14 +111,12 @@ class PushConsumer:
             return
         self._mode.starts()
         self._group = group = PushGroup(
-            self._fetcher, self._member, self._options, dict(self._mode.subscriptions),
+            self._fetcher, self._settings.member, self._options, dict(self._mode.subscriptions),
             dict(self._listeners),
         )  # fmt: skip
         self._connection.run(partial(group.start, self._news))
-        settled = await self._connection.wait(lambda: group.core.settled, self._timeout_ms)
-        error = group.core.error
-        if not settled and error is None:
-            error = TimedOut(f"group {self._member.group!r} did not take this member in time")
+        in_time = await self._connection.wait(lambda: group.core.settled, self._settings.timeout_ms)
+        error = group.core.fault_of_start(in_time)
         if error is not None:
             self._connection.run(group.core.leave)
             self._forget(group)
@@ -150,7 +130,7 @@ class PushConsumer:
         group.drain()
         group.close()
         self._fetcher.close()
-        self._fetcher = Fetcher(connection.core, connection.routes, self._fetching)
+        self._fetcher = Fetcher(connection.core, connection.routes, self._settings.fetching)
         idle, self._idle = self._idle, []
         for one in idle:
             if not one.done():
@@ -219,7 +199,7 @@ class PushConsumer:
             idle = self._idle.pop()
             if not idle.done():
                 idle.set_result(None)
-        elif len(self._workers) < self._concurrency and not self._ending:
+        elif len(self._workers) < self._settings.concurrency and not self._ending:
             worker = asyncio.get_running_loop().create_task(self._work(group))
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
@@ -267,10 +247,10 @@ class PushConsumer:
         try:
             outcome = work.listener.call(given)
             if outcome is not None and isawaitable(outcome):
-                if self._message_timeout_ms is None:
+                if self._settings.push.timeout_ms is None:
                     outcome = await outcome
                 else:
-                    outcome = await asyncio.wait_for(outcome, self._message_timeout_ms / 1000)
+                    outcome = await asyncio.wait_for(outcome, self._settings.push.timeout_ms / 1000)
             if outcome is None:
                 return True
             found = [steered(message, outcome) for message in messages]
@@ -286,20 +266,22 @@ class PushConsumer:
         group.drain()
         while self._idle:
             self._news()
-        if not await self._connection.wait(lambda: group.is_drained, self._drain_ms):
+        if not await self._connection.wait(lambda: group.is_drained, self._settings.drain_ms):
             _log.warning("listeners did not end in time: their messages come again")
         commits: list[Commit] = []
         self._connection.run(lambda now: commits.append(group.commit(now)))
         try:
-            if not await self._connection.wait(lambda: commits[0].settled, self._timeout_ms):
-                raise TimedOut("the broker did not answer a commit in time")
-            if commits[0].error is not None:
-                raise commits[0].error
+            in_time = await self._connection.wait(
+                lambda: commits[0].settled, self._settings.timeout_ms
+            )
+            fault = commits[0].fault_of(in_time)
+            if fault is not None:
+                raise fault
         except ShardMQError as error:
             _log.warning("the last commit failed, some messages come again: %s", error)
         self._connection.run(group.core.leave)
         membership = group.core.membership
-        await self._connection.wait(lambda: membership.has_left, self._timeout_ms)
+        await self._connection.wait(lambda: membership.has_left, self._settings.timeout_ms)
         group.close()
 
     def _check_open(self) -> None:

@@ -19,7 +19,7 @@ from shardmq.actors.protocol.group_messages import Ack, AckReply, AckResult
 from shardmq.actors.protocol.limits import ACK_RANGES_MAX, REQUEST_QUEUES_MAX
 from shardmq.actors.protocol.verbs import Verb
 
-from ..errors import ShardMQError, remote_error
+from ..errors import ShardMQError, TimedOut, remote_error
 from ..link.calls import Call, Reply
 from ..link.core import ClientCore
 from .tracker import Piece, Tracker
@@ -43,6 +43,12 @@ class Commit:
     @property
     def settled(self) -> bool:
         return self.error is not None or not self._wanted
+
+    def fault_of(self, in_time: bool) -> ShardMQError | None:
+        """Why it is not all durable, of a commit that was settled, or was not `in_time`."""
+        if self.error is None and not in_time:
+            return TimedOut("the broker did not answer a commit in time")
+        return self.error
 
     def waits_for(self, tracker: Tracker) -> bool:
         return self.error is None and tracker in self._wanted

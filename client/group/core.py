@@ -34,7 +34,7 @@ from shardmq.actors.protocol.verbs import Verb
 from ..consume.cursor import Cursor
 from ..consume.fetcher import Fetcher
 from ..consume.selection import Selection
-from ..errors import ShardMQError, remote_error
+from ..errors import ShardMQError, TimedOut, remote_error
 from ..link.calls import Call, Reply
 from .acks import Commit, Committer
 from .member import Changes, Membership, State
@@ -120,6 +120,12 @@ class GroupCore:
         member = self.membership
         started = member.state is State.MEMBER and member.version != 0
         return started and all(one.cursor is not None for one in self.holdings.values())
+
+    def fault_of_start(self, in_time: bool) -> ShardMQError | None:
+        """Why the group did not take this member, once it is settled, or was not `in_time`."""
+        if self.error is None and not in_time:
+            return TimedOut(f"group {self.options.group!r} did not take this member in time")
+        return self.error
 
     @property
     def has_failed(self) -> bool:

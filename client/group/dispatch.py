@@ -91,7 +91,7 @@ class Dispatcher:
             return False
         self.running.discard(work)
         self._learn(work, now)
-        self._settle(work, work.failures, len(work.messages), now)
+        self._settle(work, work.failures, now)
         return True
 
     def run_length(self, listener: Listener) -> int:
@@ -272,8 +272,8 @@ class Dispatcher:
             weight = 0.5 if took_ms > known_ms else 0.2
             self._cost_ms[work.listener] = known_ms + weight * (took_ms - known_ms)
 
-    def _settle(self, work: Work, failures: list[Failure], count: int, now: Now) -> None:
-        """`count` messages of a run are through; those that failed are told first."""
+    def _settle(self, work: Work, failures: list[Failure], now: Now) -> None:
+        """A run is through; the messages that failed are told first."""
         batch: Open = work.batch
         first = work.first
         for failure in failures:
@@ -281,7 +281,7 @@ class Dispatcher:
             self._done(batch.ledger, first, place)
             first = place + 1
         self._done(batch.ledger, first, work.end)
-        self._close_some(batch, count - len(failures), now)
+        self._close_some(batch, len(work.messages) - len(failures), now)
         for failure in failures:
             self._fail(batch, failure, now)
 
@@ -368,4 +368,4 @@ class Dispatcher:
         self._put_back(work)
         stuck = work.messages if work.listener.batch else work.messages[begun - 1 :]
         failures = [*work.failures, *(timed_out(one, timeout_ms) for one in stuck)]
-        self._settle(work, failures, len(work.messages), now)
+        self._settle(work, failures, now)

@@ -87,14 +87,6 @@ class KeyedDispatcher(Dispatcher):
         self._begin(work, now)
         return work
 
-    def finish(self, work: Work, now: Now) -> bool:
-        if work.given_up:
-            return False
-        self.running.discard(work)
-        self._learn(work, now)
-        self._go_on(work, work.failures, now)
-        return True
-
     @property
     def wants_another(self) -> bool:
         return not self.stopped and bool(self._ready or self._fetcher.buffer.items)
@@ -135,7 +127,7 @@ class KeyedDispatcher(Dispatcher):
                 lane.rows.append(_Row(message, first, behind, batch))
             first = behind
 
-    def _go_on(self, work: Work, failures: list[Failure], now: Now) -> None:
+    def _settle(self, work: Work, failures: list[Failure], now: Now) -> None:
         lane: _Lane = work.lane
         rows: list[_Row] = work.rows
         done = len(rows)
@@ -208,4 +200,4 @@ class KeyedDispatcher(Dispatcher):
     def _give_up(self, work: Work, begun: int, timeout_ms: float, now: Now) -> None:
         work.rest()
         stuck = work.rows[0 if work.listener.batch else begun - 1].message
-        self._go_on(work, [timed_out(stuck, timeout_ms)], now)
+        self._settle(work, [timed_out(stuck, timeout_ms)], now)

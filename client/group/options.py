@@ -18,14 +18,16 @@ from shardmq.actors.protocol.limits import ATTEMPTS_MAX, LEASE_MS_MAX, LEASE_MS_
 from shardmq.actors.protocol.names import why_invalid_group
 from shardmq.actors.protocol.tags import TagFilter, why_invalid_expression
 
+from ..consume.options import FETCH_BYTES, FetcherOptions
 from ..consume.positions import StartFrom, checked_start
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, NotSupported
 from ..times import Duration, epoch_ms_of, ms_of
 from ..topics import checked_name
 
 __all__ = [
     "GroupOptions",
     "PushOptions",
+    "PushSettings",
     "Subscriptions",
     "checked_count",
     "checked_expression",
@@ -34,6 +36,7 @@ __all__ = [
     "start_of",
 ]
 
+CONCURRENCY_MAX = 1_000
 Subscriptions = Mapping[str, TagFilter]
 
 
@@ -78,19 +81,65 @@ class PushOptions(NamedTuple):
     """Of one message; None: it may take as long as it likes."""
 
 
+class PushSettings(NamedTuple):
+    """All that a user chose for a push consumer."""
+
+    member: GroupOptions
+    push: PushOptions
+    fetching: FetcherOptions
+    concurrency: int
+    drain_ms: float
+    timeout_ms: float
+
+
 def checked_push(
-    *, ordered: bool, max_attempts: Any, suspend: Duration, message_timeout: Duration | None
-) -> PushOptions:
-    """The options of a push consumer.
+    group: str | None,
+    name: str,
+    start_from: StartFrom,
+    *,
+    model: Any,
+    ordered: bool,
+    concurrency: Any,
+    max_attempts: Any,
+    message_timeout: Duration | None,
+    suspend: Duration,
+    prefetch_messages: Any,
+    prefetch_bytes: Any,
+    commit_interval: Duration,
+    lease: Duration | None,
+    strategy: Any,
+    drain_timeout: Duration,
+    timeout: Duration,
+    credentials: Any,
+) -> PushSettings:
+    """What a push consumer is, and how it works.
 
     Raises:
-        InvalidArgument: one is out of its range; the message says which.
+        InvalidArgument, NotSupported: one is not valid; the message says which.
     """
+    if credentials is not None:
+        raise NotSupported("credentials: access control comes with a later release")
+    if group is None:
+        raise InvalidArgument("a push consumer needs a group", hint="give a `group`")
+    concurrency = checked_count("concurrency", concurrency, CONCURRENCY_MAX)
+    member = checked_group(
+        group, name, start_from, model=model,
+        commit_interval=commit_interval, lease=lease, strategy=strategy,
+        retries=model == "clustering",
+    )  # fmt: skip
     checked_count("max_attempts", max_attempts, ATTEMPTS_MAX)
     timeout_ms = None if message_timeout is None else ms_of(message_timeout, "message_timeout")
     if timeout_ms is not None and timeout_ms < 1:
         raise InvalidArgument("message_timeout is at least 0.001 s, or None")
-    return PushOptions(bool(ordered), max_attempts, ms_of(suspend, "suspend"), timeout_ms)
+    push = PushOptions(bool(ordered), max_attempts, ms_of(suspend, "suspend"), timeout_ms)
+    fetching = FetcherOptions(
+        FETCH_BYTES,
+        checked_count("prefetch_bytes", prefetch_bytes, 1 << 40),
+        "earliest",
+        checked_count("prefetch_messages", prefetch_messages, 1 << 40),
+    )
+    drain_ms = ms_of(drain_timeout, "drain_timeout")
+    return PushSettings(member, push, fetching, concurrency, drain_ms, ms_of(timeout, "timeout"))
 
 
 def checked_count(name: str, value: Any, count_max: int) -> int:
