@@ -25,7 +25,14 @@ from typing import Any
 
 import msgspec
 
-from shardmq.actors.protocol import codes, group_messages, limits, messages, verbs
+from shardmq.actors.protocol import (
+    codes,
+    group_messages,
+    limits,
+    messages,
+    verbs,
+    work_messages,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/protocol.md"
@@ -149,7 +156,7 @@ def header_tables() -> str:
     parts = []
     nodes = [
         (module, node)
-        for module in (messages, group_messages)
+        for module in (messages, group_messages, work_messages)
         for node in source_of(module).body
         if isinstance(node, ast.ClassDef) and node.name != "Header"
     ]

@@ -22,7 +22,7 @@ from .limits import (
 )
 from .messages import U32, U63, Header
 
-Model = Literal["clustering", "broadcasting"]
+Model = Literal["clustering", "broadcasting", "work", "work_fifo"]
 Strategy = Literal["sticky", "average", "circle", "hash"]
 _T = TypeVar("_T")
 _PerQueue = Annotated[list[_T], Meta(max_length=REQUEST_QUEUES_MAX)]
@@ -274,6 +274,8 @@ class CursorResult(Header, kw_only=True):
     """Messages that the subscription selects and that are not done."""
     oldest_at_ms: U63 = 0
     """When the oldest of them was stored; 0: none."""
+    in_flight: U63 = 0
+    """Messages of a work queue that are handed out and not done; `lag` counts them, too."""
     message: str = ""
 
 

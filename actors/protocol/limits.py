@@ -64,6 +64,13 @@ LEASE_MS = 10_000
 """How long a member of a group may be silent, unless it asks for another time."""
 LEASE_MS_MIN = 1_000
 LEASE_MS_MAX = 600_000
+INVISIBLE_MS = 30_000
+"""How long a received message of a work queue is nobody else's, unless asked for another time."""
+INVISIBLE_MS_MAX = 12 * 3_600_000
+RECEIVE_MESSAGES_MAX = 1_024
+"""Messages of one RECEIVE."""
+HANDOUTS_MAX = 4_096
+"""Stretches of one queue that are handed out to a group and not done; then it gives nothing new."""
 ATTEMPTS_MAX = 1_000
 DELAY_MS_MAX = 366 * 24 * 3_600_000
 """How far ahead a message may be scheduled; the log is kept from that message on."""

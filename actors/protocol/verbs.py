@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from . import group_messages as g
 from . import messages as m
+from . import work_messages as w
 
 __all__ = ["VERB_ROWS", "Destination", "Verb", "VerbRow", "row_of"]
 
@@ -32,6 +33,8 @@ class Verb(IntEnum):
     ACK = 23
     CURSORS = 24
     NACK = 25
+    RECEIVE = 26
+    SETTLE = 27
     GROUP_JOIN = 30
     EVENTS = 31
     GROUP_LEAVE = 32
@@ -99,6 +102,10 @@ VERB_ROWS: tuple[VerbRow, ...] = (
             "where a group is in queues of a shard, and how far behind"),
     VerbRow(Verb.NACK, g.Nack, g.NackReply, Destination.SHARD, "group:consume", True,
             "messages that failed come again later, or become dead letters"),
+    VerbRow(Verb.RECEIVE, w.Receive, w.ReceiveReply, Destination.SHARD, "group:consume", True,
+            "messages of a work queue are handed out, waiting until something is there"),
+    VerbRow(Verb.SETTLE, w.Settle, w.SettleReply, Destination.SHARD, "group:consume", True,
+            "what became of messages that were handed out"),
     VerbRow(Verb.GROUP_JOIN, g.GroupJoin, g.GroupJoinReply, Destination.COORDINATOR,
             "group:consume", True, "a member comes to a group, which comes to be with its first"),
     VerbRow(Verb.EVENTS, g.Events, g.EventsReply, Destination.COORDINATOR, "group:consume", True,

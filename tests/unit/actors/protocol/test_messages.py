@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from shardmq.actors.protocol import group_messages, messages
+from shardmq.actors.protocol import group_messages, messages, work_messages
 from shardmq.actors.protocol.messages import Header
 from shardmq.actors.protocol.verbs import VERB_ROWS
 
 HEADERS = [
     kind
-    for kind in (vars(messages) | vars(group_messages)).values()
+    for kind in (vars(messages) | vars(group_messages) | vars(work_messages)).values()
     if isinstance(kind, type) and issubclass(kind, Header) and kind is not Header
 ]
 
