@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .cluster import Cluster
+from .cluster import Cluster, ShardActor
 from .group_checkers import check_groups, lopsided
 from .group_history import GroupHistory
 from .group_load import GroupLoad
@@ -149,4 +149,17 @@ class GroupJudge:
         found = self.load.behind()
         if found or not self.oracle.plan.retries:
             return found
-        return waiting(self.groups, self.oracle.logs(), self.oracle.history.topic_of)
+        found = waiting(self.groups, self.oracle.logs(), self.oracle.history.topic_of)
+        return found or self._scheduled()
+
+    def _scheduled(self) -> list[str]:
+        """What shards have still to copy. `waiting` cannot say that once retention has taken any
+        copy: the one that it looks for may be among those."""
+        found = []
+        for host in self.cluster.of_kind("shard"):
+            actor = host.actor
+            if not isinstance(actor, ShardActor):
+                found.append(f"{host.name} is down")
+            elif len(actor.state.schedule):
+                found.append(f"{host.name} has {len(actor.state.schedule)} messages to copy")
+        return found

@@ -204,7 +204,8 @@ class GroupLoad:
                 known = catalogue.named(topic)
                 for place in known.places if known is not None else ():
                     actor = self.cluster.shard(place.shard)
-                    end = actor.offsets(place.number).visible if actor is not None else 0
+                    # What is written and not synced yet is shown in a moment.
+                    end = actor.offsets(place.number).next if actor is not None else 0
                     found += _behind(group, members, place.number, end)
         return found
 

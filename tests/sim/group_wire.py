@@ -12,7 +12,7 @@ for any implementation of them.
                 an earlier run of the coordinator may be shown for want of an answer
     robbed      a queue is granted to another only when its holder gave it back (or had one lease to
                 do so), left, was silent for its lease, or lost its connection for longer than the
-                grace
+                grace. It was heard when its request came, however late that is answered
 """
 
 from __future__ import annotations
@@ -56,29 +56,41 @@ class Granted(NamedTuple):
     at_ms: float
 
 
+class Sign:
+    """A sign of life: a request of a member that the coordinator took in."""
+
+    def __init__(self, order: int, at_ms: float, session: bytes) -> None:
+        self.order = order
+        self.at_ms = at_ms
+        self.session = session
+        self.gone_ms: float | None = None
+        """When the coordinator was told that the connection is gone."""
+
+
 class Life:
     """What the coordinator can know of a member."""
 
     def __init__(self) -> None:
         self.lease_ms = 0.0
-        self.heard_ms = 0.0
-        self.session = b""
+        self.last = Sign(0, 0.0, b"")
         self.parked: tuple[bytes, int] | None = None
-        self.gone_ms: float | None = None
         self.free_ms = 0.0
         """What it was granted until then may go to others."""
         self.released: set[tuple[int, int]] = set()
 
     def is_over(self, now_ms: float) -> bool:
         """True if the coordinator may call it expired."""
-        if self.gone_ms is not None and now_ms - self.gone_ms >= GONE_GRACE_MS - SLACK_MS:
+        gone_ms = self.last.gone_ms
+        if gone_ms is not None and now_ms - gone_ms >= GONE_GRACE_MS - SLACK_MS:
             return True
-        return self.parked is None and now_ms - self.heard_ms >= self.lease_ms - SLACK_MS
+        return self.parked is None and now_ms - self.last.at_ms >= self.lease_ms - SLACK_MS
 
-    def heard(self, now_ms: float, session: bytes) -> None:
-        if self.is_over(now_ms):
-            self.free_ms = now_ms
-        self.heard_ms, self.session, self.gone_ms = now_ms, session, None
+    def heard(self, sign: Sign) -> None:
+        if sign.order < self.last.order:
+            return
+        if self.is_over(sign.at_ms):
+            self.free_ms = sign.at_ms
+        self.last = sign
 
 
 class GroupWire:
@@ -102,6 +114,9 @@ class GroupWire:
         self._journaled: set[tuple[int, int, int]] = set()
         """(group id, queue, generation) that the coordinator found in its journal at its start."""
         self._lives: dict[tuple[int, str], Life] = {}
+        self._joins: dict[tuple[bytes, int], Sign] = {}
+        """(envelope, request id) -> when a GROUP_JOIN came that is not answered yet."""
+        self._signs = 0
         for host in (*cluster.of_kind("shard"), *cluster.of_kind("coordinator")):
             host.on_letters.append(self._came)
             host.on_effects.append(self._left)
@@ -121,7 +136,8 @@ class GroupWire:
         for life in self._lives.values():
             if life.is_over(self.world.mono_ms):
                 life.free_ms = self.world.mono_ms
-            life.heard_ms, life.parked, life.gone_ms = self.world.mono_ms, None, None
+            life.last, life.parked = self._sign(b""), None
+        self._joins.clear()
 
     def _ended(self, host: Host, why: str) -> None:
         for key in [one for one in self._asked if one[0] == host.name]:
@@ -206,12 +222,18 @@ class GroupWire:
 
     # --- the coordinator ---------------------------------------------------------------------
 
+    def _sign(self, envelope: bytes) -> Sign:
+        self._signs += 1
+        return Sign(self._signs, self.world.mono_ms, envelope[:16])
+
     def _coordinator_was_asked(self, header: Any, envelope: bytes, request_id: int) -> None:
         now_ms = self.world.mono_ms
-        if isinstance(header, g.Events):
+        if isinstance(header, g.GroupJoin):
+            self._joins[envelope, request_id] = self._sign(envelope)
+        elif isinstance(header, g.Events):
             life = self._lives.get((header.group_id, header.member))
             if life is not None:
-                life.heard(now_ms, envelope[:16])
+                life.heard(self._sign(envelope))
                 life.parked = envelope, request_id
                 life.released |= {(one.queue, one.generation) for one in header.released}
         elif isinstance(header, g.GroupLeave):
@@ -220,18 +242,20 @@ class GroupWire:
                 life.free_ms = now_ms
         elif isinstance(header, g.SessionsGone):
             gone = {bytes.fromhex(one)[:16] for one in header.sessions}
-            for life in self._lives.values():
-                if life.session in gone and life.gone_ms is None:
-                    life.gone_ms = now_ms
+            for sign in (*(life.last for life in self._lives.values()), *self._joins.values()):
+                if sign.session in gone and sign.gone_ms is None:
+                    sign.gone_ms = now_ms
 
     def _coordinator_answers(
         self, asked: Any, reply: Any, envelope: bytes, request_id: int, code: int
     ) -> None:
         now_ms = self.world.mono_ms
-        if isinstance(asked, g.GroupJoin) and reply is not None:
-            life = self._lives.setdefault((reply.group_id, asked.member), Life())
-            life.heard(now_ms, envelope[:16])
-            life.lease_ms = float(reply.lease_ms)
+        if isinstance(asked, g.GroupJoin):
+            sign = self._joins.pop((envelope, request_id), None)
+            if sign is not None and reply is not None:
+                life = self._lives.setdefault((reply.group_id, asked.member), Life())
+                life.heard(sign)
+                life.lease_ms = float(reply.lease_ms)
         elif isinstance(asked, g.Events):
             life = self._lives.get((asked.group_id, asked.member), Life())
             if life.parked == (envelope, request_id):
@@ -285,6 +309,6 @@ class GroupWire:
             return  # it had a whole lease to give back what was revoked
         is_free = (one.queue, known.generation) in life.released or life.free_ms >= known.at_ms
         if not is_free and not life.is_over(now_ms):
-            silent = f"was heard {now_ms - life.heard_ms:.0f} ms ago of {life.lease_ms:.0f}"
+            silent = f"was heard {now_ms - life.last.at_ms:.0f} ms ago of {life.lease_ms:.0f}"
             parked = ", its EVENTS is parked" if life.parked else ""
             self._violate("robbed", f"{text} for {one.member!r}: {known.member!r} {silent}{parked}")

@@ -7,6 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from shardmq.actors.protocol.group_messages import GroupDescription, MemberInfo, QueueOwner
+from shardmq.shards.log.record import STATE, LogRecord
+from shardmq.shards.state.records import Scheduled, ScheduledEntry, encode_state
+from shardmq.shards.state.schedule import RETRY
 from sim.group_checkers import check_groups, lopsided
 from sim.group_history import (
     Accepted,
@@ -22,6 +25,8 @@ from sim.group_history import (
     set_of,
 )
 from sim.history import QueueLog, Stored
+from sim.run import Run
+from sim.swarm import Plan
 
 Logs = dict[int, QueueLog]
 TOPICS = {1: "t"}
@@ -235,3 +240,17 @@ def test_a_set_of_offsets_is_its_floor_and_its_ranges(offsets: set[int]) -> None
     assert set_of(floor, ranges) == bits
     covered = {one for first, stop in ranges for one in range(first, stop)}
     assert covered == {one for one in offsets if one >= floor}
+
+
+def test_a_group_is_behind_while_a_shard_has_a_message_to_copy() -> None:
+    """Whatever the logs say: retention may have taken copies, so a missing one proves nothing."""
+    run = Run(0, Plan(groups=1, retries=True))
+    run.cluster.start()
+    run.world.run_until(run.world.mono_ms + 100.0)
+    assert run.group_judge.behind() == []
+    shard = run.cluster.shard(0)
+    assert shard is not None
+    entry = ScheduledEntry(offset=0, lsn=0, due_ms=1, attempt=2)
+    due = Scheduled(2, 2, RETRY, False, 7, "t", 0, [entry])
+    shard.state.schedule.apply(LogRecord(500, STATE, 1, 0, 0, 0, encode_state(due), 100, 0, 0))
+    assert run.group_judge.behind() == ["shard-0 has 1 messages to copy"]
