@@ -2,7 +2,7 @@
 """Real members of one consumer group come, go, freeze and are killed, while messages flow.
 
 Each change starts a member, ends one with SIGTERM, kills one with -9, or stops one (SIGSTOP) for up
-to three leases and lets it go on as if nothing had happened. After each change the script waits
+to --frozen seconds and lets it go on as if nothing had happened. After each change the script waits
 until the living members hold all queues, and notes how long that took. In the end it compares what
 was sent with what the members wrote down, each for itself:
 
@@ -34,8 +34,7 @@ from shardmq.client import Admin, Message, Producer, PullConsumer, errors
 from shardmq.router import Broker
 
 TOPIC, GROUP = "storm", "storm"
-LEASE_S = 10.0
-SETTLE_S = 3 * LEASE_S
+SETTLE_LEASES = 3
 BODIES_A_STEP = 20
 
 
@@ -49,13 +48,15 @@ class Result(NamedTuple):
 # --- one member, in a process of its own -----------------------------------------------------
 
 
-def run_member(url: str, name: str, ledger: Path) -> None:
+def run_member(url: str, name: str, ledger: Path, lease_s: float) -> None:
     """Reads and commits until SIGTERM; writes down each message and each commit."""
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
     with (
         ledger.open("a", buffering=1) as book,
-        PullConsumer(url, group=GROUP, name=name, start_from="earliest", auto_commit=False) as mine,
+        PullConsumer(
+            url, group=GROUP, name=name, start_from="earliest", auto_commit=False, lease=lease_s
+        ) as mine,
     ):
         mine.subscribe(TOPIC)
         while not ending.is_set():
@@ -82,9 +83,10 @@ def run_member(url: str, name: str, ledger: Path) -> None:
 class Members:
     """The living member processes."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, lease_s: float) -> None:
         self._url = url
         self._folder = folder
+        self._lease_s = lease_s
         self.started = 0
         self.living: dict[str, subprocess.Popen[bytes]] = {}
         self.frozen: dict[str, float] = {}
@@ -95,8 +97,9 @@ class Members:
         self.started += 1
         name = f"member-{self.started}"
         ledger = self._folder / f"{name}.txt"
-        command = [sys.executable, __file__, "--member", name, "--url", self._url]
-        self.living[name] = subprocess.Popen([*command, "--ledger", str(ledger)])
+        words = ["--member", name, "--url", self._url, "--ledger", str(ledger)]
+        words += ["--lease", str(self._lease_s)]
+        self.living[name] = subprocess.Popen([sys.executable, __file__, *words])
 
     def end(self, name: str, how: signal.Signals) -> None:
         process = self.living.pop(name)
@@ -141,27 +144,27 @@ class Sending(threading.Thread):
                 self.sent += BODIES_A_STEP
 
 
-def changed(members: Members, rng: random.Random, most: int) -> str:
+def changed(members: Members, rng: random.Random, options: argparse.Namespace) -> str:
     """One change; says which."""
     awake = sorted(set(members.living) - set(members.frozen))
-    kinds = ["join"] * 4 if len(members.living) < most else []
+    kinds = ["join"] * 4 if len(members.living) < options.members else []
     if len(awake) > 2:
         kinds += ["leave", "kill", "freeze"]
     kind = rng.choice(kinds)
     if kind == "join":
         members.start()
     elif kind == "freeze":
-        members.freeze(rng.choice(awake), rng.uniform(0.2, 3.0) * LEASE_S)
+        members.freeze(rng.choice(awake), rng.uniform(0.02, 1.0) * options.frozen)
     else:
         how = signal.SIGTERM if kind == "leave" else signal.SIGKILL
         members.end(rng.choice(awake), how)
     return kind
 
 
-def settled_seconds(admin: Admin, members: Members) -> float | None:
+def settled_seconds(admin: Admin, members: Members, lease_s: float) -> float | None:
     """How long it took until the living hold every queue; None if it took too long."""
     began_s = time.monotonic()
-    while time.monotonic() < began_s + SETTLE_S:
+    while time.monotonic() < began_s + SETTLE_LEASES * lease_s:
         members.thaw()
         owners = owners_now(admin)
         held = Counter(owners)
@@ -194,17 +197,17 @@ def storm(options: argparse.Namespace) -> Result:
             admin.create_topic(TOPIC, queues=options.queues)
             sending = Sending(broker.url, options.rate)
             sending.start()
-            members = Members(broker.url, path)
+            members = Members(broker.url, path, options.lease)
             try:
                 for _ in range(min(3, options.members)):
                     members.start()
-                if settled_seconds(admin, members) is None:
+                if settled_seconds(admin, members, options.lease) is None:
                     violations.append("stuck: at the start")
                 for number in range(1, options.changes + 1):
-                    kind = changed(members, rng, options.members)
+                    kind = changed(members, rng, options)
                     if members.frozen and kind != "freeze":
                         kind += ", another one frozen"
-                    taken = settled_seconds(admin, members)
+                    taken = settled_seconds(admin, members, options.lease)
                     if taken is None:
                         violations.append(f"stuck: after change {number} ({kind})")
                     else:
@@ -215,7 +218,7 @@ def storm(options: argparse.Namespace) -> Result:
                 sending.ending.set()
                 sending.join(60)
                 members.thaw(everybody=True)
-                violations += drained(admin)
+                violations += drained(admin, 2 * SETTLE_LEASES * options.lease)
                 for name in list(members.living):
                     members.end(name, signal.SIGTERM)
             finally:
@@ -228,9 +231,9 @@ def storm(options: argparse.Namespace) -> Result:
     return Result(violations + found, figures)
 
 
-def drained(admin: Admin) -> list[str]:
+def drained(admin: Admin, seconds: float) -> list[str]:
     """Waits until nothing lags."""
-    until_s = time.monotonic() + 2 * SETTLE_S
+    until_s = time.monotonic() + seconds
     while (lag := admin.describe_group(GROUP).lag) and time.monotonic() < until_s:
         time.sleep(0.1)
     return [f"stuck: {lag} messages are not consumed in calm weather"] if lag else []
@@ -308,19 +311,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example: rebalance_storm.py --changes 500 --members 50 --seed 1",
+        epilog="example: rebalance_storm.py --changes 500 --members 50 --frozen 150 --seed 1",
     )
     parser.add_argument("--changes", type=int, default=20)
     parser.add_argument("--members", type=int, default=8, help="at most at a time")
     parser.add_argument("--queues", type=int, default=64)
     parser.add_argument("--rate", type=float, default=2_000.0, help="messages a second")
     parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--lease", type=float, default=10.0, help="of the members, seconds")
+    parser.add_argument("--frozen", type=float, default=30.0, help="seconds at most")
     parser.add_argument("--seed", type=int, default=1)
     for name in ("--member", "--url", "--ledger"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.member:
-        run_member(options.url, options.member, Path(options.ledger))
+        run_member(options.url, options.member, Path(options.ledger), options.lease)
         return
     began_s = time.monotonic()
     result = storm(options)
