@@ -25,8 +25,9 @@ from functools import lru_cache
 from heapq import heapify, heapreplace
 
 from ..protocol.group_messages import Strategy
+from ..protocol.work_messages import EVERYBODY
 
-__all__ = ["assigned"]
+__all__ = ["assigned", "in_common"]
 
 VIRTUAL_NODES = 32
 """Points of a member on the ring; shares then differ by some 18 % (one standard deviation)."""
@@ -46,6 +47,13 @@ def assigned(
     if not members:
         return {}
     return _BY_STRATEGY[strategy](sorted(members), queues, held)
+
+
+def in_common(queues: Sequence[int], held: Mapping[int, str]) -> dict[int, str]:
+    """All of `queues` for everybody, as in work groups; those that everybody has come first, so
+    that they stay where there are more than one holder may have."""
+    first = {queue: EVERYBODY for queue in queues if held.get(queue) == EVERYBODY}
+    return first | dict.fromkeys(queues, EVERYBODY)
 
 
 def _sticky(members: list[str], queues: Sequence[int], held: Mapping[int, str]) -> dict[int, str]:

@@ -142,6 +142,14 @@ class Decisions:
         if topic is not None:
             self._append(TopicGone(topic.topic_id), topic.topic_id, now)
 
+    def queues_of(self, name: str) -> int:
+        """How many queues the topic of that name has, or would have if it was created now for
+        somebody who asks for it."""
+        topic = self._catalogue.named(name)
+        if topic is not None:
+            return len(topic.places)
+        return self._policy.auto_create_queues if self._policy.auto_create else 0
+
     def auto_created(self, name: str, create: bool, now: Now) -> Topic:
         """A new topic of that name, if `create` says so and the operator lets it.
 

@@ -17,6 +17,7 @@ from ..protocol.codes import Code
 from ..protocol.limits import GROUP_MEMBERS_MAX, GROUPS_MAX
 from ..protocol.messages import Header
 from ..protocol.verbs import Verb
+from ..protocol.work_messages import EVERYBODY
 from .catalogue import Catalogue
 from .decisions import Answer, Decisions
 from .groups import Groups, GroupState
@@ -29,9 +30,11 @@ from .records import CursorIdGiven, Group, GroupGone, GroupPut
 from .resetting import Resetting
 from .subscribing import (
     check_join,
-    dead_letter_topic,
+    check_queues,
+    expressions_of,
     group_after,
     lease_of,
+    own_topics,
     retry_topic,
     subscriptions_of,
 )
@@ -116,6 +119,8 @@ class GroupVerbs:
             queue_max=self._catalogue.next_queue - 1,
             now_wall_ms=now.wall_ms,
         )
+        if is_new or group != known:
+            check_queues(wish, sum(map(self._decisions.queues_of, expressions_of(wish))))
         waits_for_shards = self._ensure_topics(wish, is_new, now)
         state = self._put(group, known, now)
         cursor_id = state.cursor_id_of(wish.member) or self._new_cursor_id(state, wish.member, now)
@@ -144,7 +149,7 @@ class GroupVerbs:
     def _ensure_topics(self, wish: g.GroupJoin, is_new: bool, now: Now) -> bool:
         """Makes topics that a member needs; True if shards have to be told of one."""
         topics = len(self._catalogue)
-        own = [retry_topic(wish.group), dead_letter_topic(wish.group)] if wish.retries else []
+        own = own_topics(wish)
         self._decisions.check_room_for(own)
         for one in wish.subscriptions if is_new else ():
             if self._catalogue.named(one.topic) is None:
@@ -229,7 +234,7 @@ class GroupVerbs:
             members.append(
                 g.MemberInfo(
                     member=name,
-                    queues=0 if own is None else own.held_by(name),
+                    queues=0 if own is None else own.held_by(state.holder_of(name)),
                     lease_ms=member.lease_ms,
                     silent_ms=max(0, int(now.mono_ms - member.heard_at_ms)),
                     group_id=state.cursor_id_of(name),
@@ -246,7 +251,7 @@ class GroupVerbs:
                     queue=place.number,
                     shard=place.shard,
                     generation=0 if row is None else row.generation,
-                    owner=holder if holder in there else None,
+                    owner=holder if holder in there or holder == EVERYBODY else None,
                 )
             )
         description: Header = g.GroupDescription(

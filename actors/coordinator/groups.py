@@ -19,6 +19,7 @@ import msgspec
 
 from ..kernel.ports import Record
 from ..protocol.checksum import crc32c
+from ..protocol.work_messages import EVERYBODY, WORK_MODELS
 from .catalogue import STATE_KIND
 from .records import (
     GROUP_BIT,
@@ -29,6 +30,7 @@ from .records import (
     GroupGone,
     GroupPut,
     QueuesGone,
+    RosterChanged,
     decode_state,
 )
 
@@ -47,21 +49,32 @@ class GroupState:
         cursor_ids: of broadcasting members by name, the oldest first.
         queue_max: by cursor id of broadcasting members, the highest queue number there was before
             it: older queues begin where the group's start says, later ones at their own start.
+        roster: names of a work group's members, in the order in which they came.
     """
 
-    __slots__ = ("cursor_ids", "grants", "group", "queue_max")
+    __slots__ = ("cursor_ids", "grants", "group", "queue_max", "roster")
 
     def __init__(self, group: Group) -> None:
         self.group = group
         self.grants: dict[int, dict[int, GrantRow]] = {}
         self.cursor_ids: dict[str, int] = {}
         self.queue_max: dict[int, int] = {}
+        self.roster: dict[str, None] = {}
 
     def cursor_id_of(self, member: str) -> int:
         """Under which id a member's cursors are kept; 0 if it has yet to get one."""
         if self.group.model == "broadcasting":
             return self.cursor_ids.get(member, 0)
         return self.group.group_id
+
+    @property
+    def is_work(self) -> bool:
+        """Whether its members hold all queues together."""
+        return self.group.model in WORK_MODELS
+
+    def holder_of(self, member: str) -> str:
+        """In whose name a member holds queues."""
+        return EVERYBODY if self.is_work else member
 
     def granted(self, cursor_id: int) -> dict[int, GrantRow]:
         """The grants under one cursor id. Not to be changed."""
@@ -149,6 +162,8 @@ class Groups:
             self._forget_queues(state)
         elif isinstance(state, CursorIdGiven):
             self._give_cursor_id(state)
+        elif isinstance(state, RosterChanged):
+            self._enroll(state)
 
     def snapshot(self, bucket: int) -> Any:
         held = self._buckets[bucket]
@@ -161,8 +176,9 @@ class Groups:
             self._remove(group_id)
         held = self._buckets[bucket] = _Bucket()
         id_max, groups = state
-        for group, cursor_ids, grants in groups:
+        for group, cursor_ids, grants, *later in groups:
             found = self._put(msgspec.convert(group, Group))
+            found.roster = dict.fromkeys(later[0] if later else ())
             for member, cursor_id, queue_max in cursor_ids:
                 self._name_cursor_id(found, member, cursor_id, queue_max)
             for cursor_id, rows in grants:
@@ -223,6 +239,14 @@ class Groups:
             del self._by_cursor_id[forgotten]
         self._name_cursor_id(state, given.member, given.cursor_id, given.queue_max)
 
+    def _enroll(self, changed: RosterChanged) -> None:
+        state = self.get(changed.group_id)
+        if state is None:
+            return
+        for name in changed.went:
+            state.roster.pop(name, None)
+        state.roster.update(dict.fromkeys(changed.came))
+
     def _name_cursor_id(
         self, state: GroupState, member: str, cursor_id: int, queue_max: int
     ) -> None:
@@ -244,4 +268,4 @@ def _plain(state: GroupState) -> list[Any]:
         [member, cursor_id, state.queue_max[cursor_id]]
         for member, cursor_id in state.cursor_ids.items()
     ]
-    return [msgspec.to_builtins(state.group), cursor_ids, grants]
+    return [msgspec.to_builtins(state.group), cursor_ids, grants, list(state.roster)]

@@ -1,33 +1,39 @@
 """Rebalancing: queues follow the members, and each member learns what it holds.
 
-Owns the divisions, and does for each event what it takes: a new aim, and grants in the journal. How
-queues move is `division.py`'s, who is there `membership.py`'s, the talk with shards `granting.py`'s
-and that with members `parking.py`'s.
+Owns the divisions, and does for each event what it takes: a new aim, and the grants for it. How
+queues move is `division.py`'s, who is there `membership.py`'s, what is written down `grants.py`'s,
+the talk with shards `granting.py`'s and that with members `parking.py`'s.
 
 Nothing is done while an event is handled but noting it; the turn's end does all of it once. A group
 is rebalanced at once, and then not again before SETTLE_MS: when many members come together, the
 first gets everything and a moment later all have their share.
 
 A member is shown only grants that shards have confirmed, in this run of the coordinator.
+
+In a work group one holder that is always there has all queues, EVERYBODY. Members are shown what it
+holds, and nothing moves when they come and go; only their names are written down, for a restart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
 from typing import cast
 
 from ..kernel.ports import Letter, Now
 from ..protocol.codes import Code
 from ..protocol.group_messages import AssignedQueue, Events, Strategy
-from .assignment import assigned
+from ..protocol.work_messages import EVERYBODY
+from .assignment import assigned, in_common
 from .division import Division
 from .granting import Granting, Outcome, Pending
+from .grants import Grants
 from .groups import Groups, GroupState
 from .ledger import REFUSAL_RETRY_MS, Ledger
 from .membership import Member, Membership
 from .parking import Asker, Parking
-from .plans import NOBODY, Plan, Plans, grant_of
-from .records import Granted, GrantRow, Group, Position, QueuesGone
+from .plans import Plans
+from .records import Position
 from .timers import Timers
 from .topics import Refused
 
@@ -35,7 +41,6 @@ __all__ = ["SETTLE_MS", "Rebalancing"]
 
 SETTLE_MS = 50.0
 """Between two rebalances of one group."""
-RECORD_ROWS_MAX = 1_024
 TURN_DIVISIONS_MAX = 64
 """Divisions in one turn, so that a topic that many groups read, or a restart, stops nobody."""
 
@@ -51,11 +56,11 @@ class Rebalancing:
         membership: Membership,
         granting: Granting,
     ) -> None:
-        self._ledger = ledger
         self._groups = groups
         self._plans = plans
         self._membership = membership
         self._granting = granting
+        self._grants = Grants(ledger, groups, plans, granting)
         self._parking = Parking(ledger.epoch, view=self._view, is_ready=self._is_ready)
         self._divisions: dict[int, Division] = {}
         self._due: Timers[Division] = Timers()
@@ -103,8 +108,9 @@ class Rebalancing:
             group = state.group
             for cursor_id in state.grants:
                 division = self.division(state, cursor_id)
-                for member in division.holders():
-                    self._membership.expect(group.group_id, member, group.lease_ms, now)
+                for member in state.roster if state.is_work else division.holders():
+                    if member != EVERYBODY:  # of a former model, and not yet granted anew
+                        self._membership.expect(group.group_id, member, group.lease_ms, now)
                 self.want(division, now)
             for one in self._membership.of(group.group_id).values():
                 self._parking.news(one)
@@ -196,16 +202,7 @@ class Rebalancing:
 
     def in_force(self, shard: int) -> Iterator[Pending]:
         """All grants on queues of a shard."""
-        for division in self._divisions.values():
-            state = self._groups.get(division.group_id)
-            if state is None:
-                continue
-            plan = self._plans.of(state.group)
-            for row in division.rows():
-                place = plan.get(row.queue)
-                if place is not None and place.shard == shard:
-                    grant = grant_of(place, row, state.queue_max.get(division.cursor_id, 0))
-                    yield Pending(shard, division.cursor_id, state.group.name, grant)
+        return self._grants.in_force(self._divisions.values(), shard)
 
     # --- the turn's end ------------------------------------------------------------------------
 
@@ -224,8 +221,9 @@ class Rebalancing:
         for division in due[TURN_DIVISIONS_MAX:]:
             self._due.set(division, now.mono_ms)
         for division in self._touched:
-            for name in division.news:
-                known = self._membership.get(division.group_id, name)
+            there = self._membership.of(division.group_id)
+            for name in there if EVERYBODY in division.news else division.news:
+                known = there.get(name)
                 if known is not None:
                     self._parking.news(known)
             division.news.clear()
@@ -249,17 +247,21 @@ class Rebalancing:
         state, own = found
         self.rebalances += 1
         self._touched[division] = None
-        group, former_plan = state.group, division.plan
-        plan = self._plans.of(group)
-        members = self._members_of(division, group, own)
-        strategy = cast(Strategy, group.strategy)
-        wanted = assigned(strategy, list(members), list(plan), division.current())
-        alive = {name: now.mono_ms + member.lease_ms for name, member in members.items()}
-        settled = self._membership.is_settled(group.group_id)
+        former_plan, plan = division.plan, self._plans.of(state.group)
+        members = self._members_of(state, own)
+        settled = self._membership.is_settled(state.group.group_id)
+        if state.is_work and not own:
+            wanted, alive = in_common(list(plan), division.current()), {EVERYBODY: inf}
+        else:
+            strategy = cast(Strategy, state.group.strategy)
+            wanted = assigned(strategy, list(members), list(plan), division.current())
+            alive = {name: now.mono_ms + member.lease_ms for name, member in members.items()}
         free = division.rebalance(plan, wanted, alive, may_revoke=settled)
         try:
-            self._let_go(division, former_plan, plan, now)
-            self._grant(division, free, plan, {}, now)
+            self._grants.let_go(division, former_plan, now)
+            self._grants.give(division, free, now)
+            if not own:
+                self._grants.enroll(state, members if state.is_work else (), now)
         except Refused:
             division.plan = former_plan  # what is not read any more has yet to be let go
             self._want_at(division, now.mono_ms + REFUSAL_RETRY_MS)
@@ -267,23 +269,6 @@ class Rebalancing:
         # Who waits for the first answer of this run may have waited for no more than this.
         for member in members.values():
             self._parking.look_at(member)
-
-    def _let_go(self, division: Division, former_plan: Plan, plan: Plan, now: Now) -> None:
-        """Nobody holds queues that the group does not read any more."""
-        gone: list[int] = []
-        unread: list[int] = []
-        for queue in division.leftover():
-            place = former_plan.get(queue)
-            is_there = place is not None and self._plans.still_exists(place)
-            (unread if is_there else gone).append(queue)
-        if former_plan is not plan:
-            for queue in former_plan.keys() - plan.keys():
-                if not self._plans.still_exists(former_plan[queue]):
-                    gone.append(queue)
-        if gone:
-            self._ledger.append(QueuesGone(division.group_id, tuple(sorted(set(gone)))), now)
-            division.gone(gone)
-        self._grant(division, [(queue, NOBODY) for queue in unread], former_plan, {}, now)
 
     def grant_again(
         self,
@@ -294,52 +279,18 @@ class Rebalancing:
         resets: Mapping[int, Position] | None = None,
         above: int = 0,
     ) -> None:
-        """Who holds queues, holds them with a new generation; above `above`, if that is higher.
-
-        Args:
-            resets: queues whose cursors move, and where to.
+        """Who holds queues, holds them with a new generation: see `Grants.again`.
 
         Raises:
             Refused: the journal takes nothing just now.
         """
-        pairs = [
-            (queue, row.member if (row := division.row(queue)) else NOBODY) for queue in queues
-        ]
         self._touched[division] = None
-        self._grant(division, pairs, division.plan, resets or {}, now, above)
+        self._grants.again(division, queues, now, resets=resets, above=above)
 
-    def _grant(
-        self,
-        division: Division,
-        pairs: list[tuple[int, str]],
-        places: Plan,
-        resets: Mapping[int, Position],
-        now: Now,
-        above: int = 0,
-    ) -> None:
-        state = self._groups.get(division.group_id)
-        assert state is not None, "queues are granted to a group that exists"
-        queue_max = state.queue_max.get(division.cursor_id, 0)
-        for first in range(0, len(pairs), RECORD_ROWS_MAX):
-            rows = []
-            for queue, member in pairs[first : first + RECORD_ROWS_MAX]:
-                known = division.row(queue)
-                generation = max(above, 0 if known is None else known.generation) + 1
-                reset = resets.get(queue) or division.pending_reset(queue)
-                rows.append(GrantRow(queue, generation, member, reset))
-            granted = Granted(division.group_id, division.cursor_id, tuple(rows))
-            mark = self._ledger.append(granted, now)
-            for row in rows:
-                division.granted(row)
-                place = places[row.queue]
-                grant = grant_of(place, row, queue_max)
-                one = Pending(place.shard, division.cursor_id, state.group.name, grant)
-                self._granting.decided(one, mark)
-
-    def _members_of(self, division: Division, group: Group, own: str) -> dict[str, Member]:
+    def _members_of(self, state: GroupState, own: str) -> dict[str, Member]:
         """Who shares a division. `own`: the member that has it for itself."""
-        members = self._membership.of(division.group_id)
-        if bool(own) != (group.model == "broadcasting"):
+        members = self._membership.of(state.group.group_id)
+        if bool(own) != (state.group.model == "broadcasting"):
             return {}  # the group has changed its model; these are cursors of the other one
         if not own:
             return members
@@ -359,26 +310,32 @@ class Rebalancing:
         raise Refused(Code.UNKNOWN_MEMBER, text)
 
     def _view(self, member: Member) -> list[AssignedQueue]:
-        division = self._division_of(member)
-        return [] if division is None else division.view(member.name)
+        division, holder = self._holding_of(member)
+        return [] if division is None else division.view(holder)
 
     def _is_ready(self, member: Member) -> bool:
-        division = self._division_of(member)
+        division, holder = self._holding_of(member)
         if division is None:
             return True
-        return division.rebalance_at_ms is None and not division.is_waiting(member.name)
+        # What everybody has, stays: the next rebalance can only add to it.
+        stays = holder == EVERYBODY and division.held_by(EVERYBODY) > 0
+        is_due = division.rebalance_at_ms is not None
+        return (stays or not is_due) and not division.is_waiting(holder)
 
-    def _division_of(self, member: Member) -> Division | None:
+    def _holding_of(self, member: Member) -> tuple[Division | None, str]:
+        """The division that a member takes part in, and in whose name it holds queues there."""
         state = self._groups.get(member.group_id)
         if state is None:
-            return None
-        return self._divisions.get(state.cursor_id_of(member.name))
+            return None, member.name
+        division = self._divisions.get(state.cursor_id_of(member.name))
+        return division, state.holder_of(member.name)
 
     def _gone(self, member: Member, now: Now) -> None:
         self._parking.gone(member)
-        division = self._division_of(member)
+        division, holder = self._holding_of(member)
         if division is not None:
-            division.abandoned(member.name)
+            if holder != EVERYBODY:
+                division.abandoned(holder)
             self.want(division, now)
 
     def _settled(self, group_id: int, was_settled: bool, now: Now) -> None:

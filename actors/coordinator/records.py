@@ -22,6 +22,7 @@ __all__ = [
     "Place",
     "Position",
     "QueuesGone",
+    "RosterChanged",
     "StateRecord",
     "Topic",
     "TopicGone",
@@ -161,7 +162,24 @@ class CursorIdGiven(msgspec.Struct, array_like=True, frozen=True, tag=7):
     """The highest queue number there was then, as in `GroupTopic`."""
 
 
-StateRecord = TopicPut | TopicGone | GroupPut | GroupGone | Granted | QueuesGone | CursorIdGiven
+class RosterChanged(msgspec.Struct, array_like=True, frozen=True, tag=8):
+    """Members came to a work group, or went: its grants are everybody's, and name nobody."""
+
+    group_id: int
+    came: tuple[str, ...]
+    went: tuple[str, ...] = ()
+
+
+StateRecord = (
+    TopicPut
+    | TopicGone
+    | GroupPut
+    | GroupGone
+    | Granted
+    | QueuesGone
+    | CursorIdGiven
+    | RosterChanged
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[StateRecord] = msgspec.msgpack.Decoder(StateRecord)

@@ -16,16 +16,20 @@ from ..protocol.group_messages import GroupJoin, Start, Subscription
 from ..protocol.limits import LEASE_MS, LEASE_MS_MAX, LEASE_MS_MIN
 from ..protocol.names import why_invalid_group, why_invalid_topic
 from ..protocol.tags import TagFilter
+from ..protocol.work_messages import EVERYBODY, WORK_MODELS
+from .division import MEMBER_QUEUES_MAX
 from .records import Group, GroupTopic, Position
 from .topics import Refused
 
 __all__ = [
     "MEMBER_CHARS_MAX",
     "check_join",
+    "check_queues",
     "dead_letter_topic",
     "expressions_of",
     "group_after",
     "lease_of",
+    "own_topics",
     "position_of",
     "retry_topic",
     "subscriptions_of",
@@ -51,6 +55,9 @@ def check_join(wish: GroupJoin) -> None:
     Raises:
         Refused: one of them is not; the text says which.
     """
+    if wish.member == EVERYBODY:
+        text = f"no member can be called {EVERYBODY!r}: that is all members of a work group"
+        raise Refused(Code.INVALID_ARGUMENT, text)
     why = why_invalid_group(wish.group) or _why_invalid_member(wish.member)
     if why is not None:
         raise Refused(Code.INVALID_NAME, why)
@@ -80,7 +87,7 @@ def expressions_of(wish: GroupJoin) -> dict[str, str]:
         if one.topic in found:
             text = f"{one.topic} is subscribed to twice; join the tags: `a || b`"
             raise Refused(Code.INVALID_ARGUMENT, text)
-        if wish.retries and one.topic == retry_topic(wish.group):
+        if retry_topic(wish.group) == one.topic in own_topics(wish):
             text = f"members of {wish.group} get {one.topic} without asking for it"
             raise Refused(Code.INVALID_ARGUMENT, text)
         try:
@@ -122,7 +129,9 @@ def group_after(
     expressions = expressions_of(wish)
     if known is not None and others:
         _check_same(wish, expressions, known, others)
-    if wish.retries or (known is not None and known.retries and others):
+    is_work = wish.model in WORK_MODELS
+    retries = wish.retries or (known is not None and known.retries and bool(others))
+    if retries and not is_work:
         expressions[retry_topic(wish.group)] = "*"
     former = {} if known is None else {one.topic: one for one in known.topics}
     topics = []
@@ -136,18 +145,40 @@ def group_after(
         name=wish.group,
         group_id=group_id if known is None else known.group_id,
         model=wish.model,
-        strategy=wish.strategy or ("sticky" if known is None else known.strategy),
+        strategy=_strategy_after(wish, known),
         topics=tuple(topics),
         start=start,
         lease_ms=lease_ms,
-        retries=retry_topic(wish.group) in expressions,
+        retries=retries,
         created_at_ms=now_wall_ms if known is None else known.created_at_ms,
     )
 
 
+def own_topics(wish: GroupJoin) -> list[str]:
+    """Topics of the system that the group needs."""
+    if not wish.retries:
+        return []
+    dead = dead_letter_topic(wish.group)
+    # What fails in a work group stays where it is, invisible until it comes again.
+    return [dead] if wish.model in WORK_MODELS else [retry_topic(wish.group), dead]
+
+
+def check_queues(wish: GroupJoin, queues: int) -> None:
+    """Whether the members of a group could hold so many queues together.
+
+    Raises:
+        Refused: it is a work group, and there are too many.
+    """
+    if wish.model in WORK_MODELS and queues > MEMBER_QUEUES_MAX:
+        text = f"the topics of {wish.group} have {queues} queues"
+        limit = f"every member of a work group has all of them, at most {MEMBER_QUEUES_MAX}"
+        raise Refused(Code.INVALID_ARGUMENT, f"{text}; {limit}")
+
+
 def subscriptions_of(group: Group) -> list[Subscription]:
     """What the members of a group asked for."""
-    own = retry_topic(group.name) if group.retries else None
+    has_own = group.retries and group.model not in WORK_MODELS
+    own = retry_topic(group.name) if has_own else None
     return [
         Subscription(topic=one.topic, expression=one.expression)
         for one in group.topics
@@ -162,7 +193,7 @@ def _check_same(
     if wish.model != known.model:
         text = f"{known.name} is {known.model}, as its member {other} wants it, not {wish.model}"
         raise Refused(Code.SUBSCRIPTION_CONFLICT, text)
-    if wish.strategy not in (None, known.strategy):
+    if _strategy_after(wish, known) != known.strategy:
         text = f"{known.name} divides queues by {known.strategy}, as its member {other} knows it"
         raise Refused(Code.SUBSCRIPTION_CONFLICT, f"{text}, not by {wish.strategy}")
     theirs = {one.topic: one.expression for one in subscriptions_of(known)}
@@ -176,6 +207,13 @@ def _check_same(
         text = "; ".join(differences[:_NAMES_MAX]) + (f"; and {more} more" if more > 0 else "")
         text = f"{known.name} has the member {other} with other subscriptions ({text})"
         raise Refused(Code.SUBSCRIPTION_CONFLICT, text)
+
+
+def _strategy_after(wish: GroupJoin, known: Group | None) -> str:
+    kept = "sticky" if known is None else known.strategy
+    if wish.strategy is None or wish.model in WORK_MODELS:  # there nothing is divided
+        return kept
+    return wish.strategy
 
 
 def _said(expression: str | None) -> str:

@@ -24,6 +24,8 @@ from .messages import U32, U63, Header, PlainMessage
 
 EVERYBODY: Final = "*"
 """In place of a member's name: a grant that all members of a work group share."""
+WORK_MODELS: Final = frozenset({"work", "work_fifo"})
+"""The models of work groups."""
 _Text = Annotated[str, Meta(max_length=NACK_DETAIL_CHARS_MAX)]
 
 
