@@ -6,6 +6,9 @@ what a request may do.
     offset   0 ........... floor ......... range ......... range .........
              all is done         not done        not done        not done
 
+Of a work group's queue, rows besides say which of the messages that are not done are in somebody's
+hands (`handouts.py`). Whatever is done leaves its row.
+
 A queue has at most one grant of a group in force: that of the highest generation. Inside a
 generation a cursor only goes on: a move is merged in, so that it may come twice and in any order.
 Only a grant sets a cursor, where it begins or where a reset wants it.
@@ -24,16 +27,20 @@ from shardmq.actors.kernel.ports import Record
 
 from ..log.record import STATE
 from .buckets import BUCKET_MASK, BUCKETS, digest_of
+from .handouts import Handout, Handouts
 from .ranges import Bounds, add, cut_below, pairs
 from .records import (
     CURSORS_MOVED,
     GRANTED,
     GROUPS_FORGOTTEN,
+    HANDED_OUT,
     QUEUES_DROPPED,
     SCHEDULED,
     CursorsMoved,
     Granted,
     GroupsForgotten,
+    HandedOut,
+    HandedQueue,
     QueuesDropped,
     Scheduled,
     decode_state,
@@ -42,7 +49,7 @@ from .records import (
 
 __all__ = ["Cursor", "Cursors", "merged"]
 
-_TAGS: Final = (QUEUES_DROPPED, GRANTED, CURSORS_MOVED, GROUPS_FORGOTTEN, SCHEDULED)
+_TAGS: Final = (QUEUES_DROPPED, GRANTED, CURSORS_MOVED, GROUPS_FORGOTTEN, SCHEDULED, HANDED_OUT)
 _QUEUE_BITS: Final = 32
 _QUEUE_MASK: Final = (1 << _QUEUE_BITS) - 1
 _NOTHING: Bounds = ()
@@ -51,7 +58,7 @@ _NOTHING: Bounds = ()
 class Cursor:
     """A group in one queue."""
 
-    __slots__ = ("acked", "expression", "floor", "generation", "group", "member")
+    __slots__ = ("acked", "expression", "floor", "generation", "group", "handouts", "member")
 
     def __init__(
         self, generation: int, member: str, group: str, expression: str, floor: int
@@ -67,6 +74,8 @@ class Cursor:
         """First offset that is not done."""
         self.acked: Bounds = _NOTHING
         """Ranges above the floor that are done (`ranges.py`)."""
+        self.handouts: Handouts | None = None
+        """What is handed out of the rest; None: nothing."""
 
 
 def merged(cursor: Cursor, floor: int, ranges: Sequence[tuple[int, int]]) -> tuple[int, Bounds]:
@@ -88,6 +97,8 @@ class Cursors:
 
     def __init__(self) -> None:
         self._buckets: list[dict[int, Cursor]] = [{} for _ in range(BUCKETS)]
+        self.rows = 0
+        """Of all handouts."""
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets))
@@ -118,6 +129,11 @@ class Cursors:
             offsets = sorted(entry.offset for entry in state.entries)
             acked = [bound for offset in offsets for bound in (offset, offset + 1)]
             self._move(state.group_id, record.queue, 0, acked)
+        elif isinstance(state, HandedOut):
+            for move in state.moves:
+                self._move(state.group_id, move.queue, move.floor, move.acked)
+            for handed in state.queues:
+                self._hand_out(state.group_id, handed)
         elif isinstance(state, GroupsForgotten):
             gone = set(state.group_ids)
             self._keep(bucket, [one for one in self._buckets[bucket] if one >> 32 not in gone])
@@ -137,7 +153,9 @@ class Cursors:
                 floor = 0 if known is None else known.floor
             cursor = Cursor(one.generation, one.member, granted.group, one.expression, floor)
             if one.floor is None and known is not None:
-                cursor.acked = known.acked
+                cursor.acked, cursor.handouts = known.acked, known.handouts
+            elif known is not None:
+                self.rows -= _rows_of(known)
             cursors[key] = cursor
 
     def _move(self, group_id: int, queue: int, floor: int, acked: Sequence[int]) -> None:
@@ -146,29 +164,68 @@ class Cursors:
         if cursor is not None:
             ranges = list(pairs(acked))
             cursor.floor, cursor.acked = merged(cursor, floor, ranges)
+            if cursor.handouts is not None:
+                self._cut(cursor, [(0, cursor.floor), *ranges])
+
+    def _cut(self, cursor: Cursor, done: Sequence[tuple[int, int]]) -> None:
+        handouts = cursor.handouts
+        assert handouts is not None
+        self.rows -= len(handouts)
+        for start, stop in done:
+            handouts.cut(start, stop)
+        self.rows += len(handouts)
+        if not handouts:
+            cursor.handouts = None
+
+    def _hand_out(self, group_id: int, handed: HandedQueue) -> None:
+        cursor = self.get(group_id, handed.queue)
+        if cursor is None:
+            return
+        handouts = cursor.handouts
+        if handouts is None:
+            handouts = cursor.handouts = Handouts()
+        self.rows -= len(handouts)
+        for start, stop, attempt in handed.pieces:
+            row = Handout(start, stop, handed.until_ms, attempt, handed.receipt, handed.held)
+            handouts.put(row)
+        self.rows += len(handouts)
 
     def _keep(self, bucket: int, keys: list[int]) -> None:
         cursors = self._buckets[bucket]
         if len(keys) < len(cursors):
-            self._buckets[bucket] = {key: cursors[key] for key in keys}
+            self.rows -= sum(map(_rows_of, cursors.values()))
+            kept = self._buckets[bucket] = {key: cursors[key] for key in keys}
+            self.rows += sum(map(_rows_of, kept.values()))
 
     def snapshot(self, bucket: int) -> Any:
         rows = [
             [key >> _QUEUE_BITS, key & _QUEUE_MASK, cursor.generation, cursor.member, cursor.group,
-             cursor.expression, cursor.floor, list(cursor.acked)]
+             cursor.expression, cursor.floor, list(cursor.acked), *_handed(cursor)]
             for key, cursor in sorted(self._buckets[bucket].items(), key=_key_of)
         ]  # fmt: skip
         return rows or None
 
     def restore(self, bucket: int, state: Any) -> None:
+        self.rows -= sum(map(_rows_of, self._buckets[bucket].values()))
         cursors = self._buckets[bucket] = {}
-        for group_id, queue, generation, member, group, expression, floor, acked in state:
+        for group_id, queue, generation, member, group, expression, floor, acked, *rest in state:
             cursor = Cursor(generation, member, group, expression, floor)
             cursor.acked = array("Q", acked) if acked else _NOTHING
+            if rest:  # rows of cursors without handouts, and of older versions, end here
+                cursor.handouts = Handouts.restored(rest[0])
+                self.rows += len(cursor.handouts)
             cursors[group_id << _QUEUE_BITS | queue] = cursor
 
     def digest(self) -> int:
         return digest_of(self)
+
+
+def _rows_of(cursor: Cursor) -> int:
+    return 0 if cursor.handouts is None else len(cursor.handouts)
+
+
+def _handed(cursor: Cursor) -> list[list[int]]:
+    return [] if cursor.handouts is None else [cursor.handouts.snapshot()]
 
 
 def _key_of(item: tuple[int, Cursor]) -> int:

@@ -21,6 +21,7 @@ __all__ = [
     "ENTRIES_ENDED",
     "GRANTED",
     "GROUPS_FORGOTTEN",
+    "HANDED_OUT",
     "PRODUCERS_FORGOTTEN",
     "QUEUES_DROPPED",
     "SCHEDULED",
@@ -35,6 +36,8 @@ __all__ = [
     "Granted",
     "GrantedQueue",
     "GroupsForgotten",
+    "HandedOut",
+    "HandedQueue",
     "ProducersForgotten",
     "QueuePlace",
     "QueuesDropped",
@@ -61,6 +64,7 @@ GROUPS_FORGOTTEN: Final = 8
 SCHEDULED: Final = 10
 ENTRIES_ENDED: Final = 11
 WATERMARK_RAISED: Final = 12
+HANDED_OUT: Final = 13
 
 
 class QueuePlace(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -226,6 +230,28 @@ class WatermarkRaised(msgspec.Struct, array_like=True, frozen=True, tag=WATERMAR
     until_ms: int
 
 
+class HandedQueue(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Messages of a queue that are in a receiver's hands, or wait there to be handed out again; as
+    rows of `handouts.py`."""
+
+    queue: int
+    receipt: int
+    until_ms: int
+    """When they are visible to others."""
+    held: bool
+    pieces: list[tuple[int, int, int]]
+    """[first offset, offset behind the last, how often they have been handed out]."""
+
+
+class HandedOut(msgspec.Struct, array_like=True, frozen=True, tag=HANDED_OUT):
+    """Messages of queues, all of one bucket, are handed out for a group; what its filter left out
+    on the way to them is done with. Concerns: cursors."""
+
+    group_id: int
+    queues: list[HandedQueue]
+    moves: list[CursorMove] = []
+
+
 StateRecord = (
     TopicDefined
     | TopicDropped
@@ -238,6 +264,7 @@ StateRecord = (
     | Scheduled
     | EntriesEnded
     | WatermarkRaised
+    | HandedOut
 )
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -15,6 +15,8 @@ from shardmq.shards.state.records import (
     Granted,
     GrantedQueue,
     GroupsForgotten,
+    HandedOut,
+    HandedQueue,
     QueuesDropped,
     Scheduled,
     ScheduledEntry,
@@ -42,6 +44,21 @@ def granted(
 
 def moved(floor: int, acked: Sequence[int] = (), *, queue: int = 1, group_id: int = 7) -> LogRecord:
     return state(queue, CursorsMoved(group_id, [CursorMove(queue, floor, list(acked))]))
+
+
+def handed(
+    *pieces: tuple[int, int, int], queue: int = 1, group_id: int = 7, until_ms: int = 90,
+    passed: Sequence[int] = (),
+) -> LogRecord:  # fmt: skip
+    moves = [CursorMove(queue, 0, list(passed))] if passed else []
+    row = HandedQueue(queue, 5, until_ms, True, list(pieces))
+    return state(queue, HandedOut(group_id, [row], moves))
+
+
+def rows(cursors: Cursors, queue: int = 1) -> list[tuple[int, int, int]]:
+    cursor = cursors.get(7, queue)
+    assert cursor is not None
+    return [(row.start, row.stop, row.attempt) for row in cursor.handouts or ()]
 
 
 def place(cursors: Cursors, queue: int = 1, group_id: int = 7) -> tuple[int, list[tuple[int, int]]]:
@@ -157,3 +174,64 @@ def test_what_is_scheduled_for_a_group_is_done_with_in_the_same_record() -> None
         assert cursors.bucket_of(record) == 1
         cursors.apply(record)
     assert place(cursors) == (1, [(4, 6)])
+
+
+def test_what_is_done_leaves_its_row() -> None:
+    cursors = Cursors()
+    cursors.apply(granted())
+    cursors.apply(handed((0, 8, 1), (8, 12, 2)))
+    assert (rows(cursors), cursors.rows) == ([(0, 8, 1), (8, 12, 2)], 2)
+    cursors.apply(moved(0, [3, 5]))
+    assert (rows(cursors), cursors.rows) == ([(0, 3, 1), (5, 8, 1), (8, 12, 2)], 3)
+    cursors.apply(moved(3))
+    assert place(cursors) == (5, [])
+    entries = [ScheduledEntry(9, 0, 9, 2)]
+    cursors.apply(state(1, Scheduled(6, 70, RETRY, True, 7, "orders", 0, entries)))
+    assert rows(cursors) == [(5, 8, 1), (8, 9, 2), (10, 12, 2)]
+    cursors.apply(moved(12))
+    cursor = cursors.get(7, 1)
+    assert cursor is not None
+    assert (cursor.floor, cursor.handouts, cursors.rows) == (12, None, 0)
+
+
+def test_what_is_handed_out_again_is_one_row_and_what_was_left_out_is_done() -> None:
+    cursors = Cursors()
+    cursors.apply(granted())
+    cursors.apply(handed((0, 8, 1)))
+    cursors.apply(handed((2, 4, 2), (9, 11, 1), passed=[8, 9, 11, 20]))
+    assert rows(cursors) == [(0, 2, 1), (2, 4, 2), (4, 8, 1), (9, 11, 1)]
+    assert place(cursors) == (0, [(8, 9), (11, 20)])
+    cursors.apply(handed((0, 1, 1), queue=2))  # no cursor: the operator accepted a loss
+    assert cursors.rows == 4
+
+
+def test_a_grant_keeps_rows_unless_it_names_a_floor() -> None:
+    cursors = Cursors()
+    cursors.apply(granted())
+    cursors.apply(handed((0, 8, 1)))
+    cursors.apply(granted(generation=2, floor=None))
+    assert (rows(cursors), cursors.rows) == ([(0, 8, 1)], 1)
+    cursors.apply(granted(generation=3, floor=4))
+    assert (rows(cursors), cursors.rows) == ([], 0)
+
+
+def test_rows_go_with_their_queues_and_groups_and_come_with_a_snapshot() -> None:
+    cursors, restored = Cursors(), Cursors()
+    for queue in (1, 65, 129):
+        cursors.apply(granted(queue))
+        cursors.apply(handed((0, 8, 1), (9, 10, 3), queue=queue))
+    for _ in range(2):
+        restored.restore(1, cursors.snapshot(1))
+        assert restored.digest() == cursors.digest()
+        assert (rows(restored, 65), restored.rows) == ([(0, 8, 1), (9, 10, 3)], 6)
+    cursors.apply(state(1, QueuesDropped([65])))
+    assert cursors.rows == 4
+    cursors.apply(state(1, GroupsForgotten([7])))
+    assert cursors.rows == 0
+
+
+def test_a_snapshot_from_before_there_were_handouts_is_restored() -> None:
+    cursors = Cursors()
+    cursors.restore(1, [[7, 1, 3, "ann", "billing", "*", 5, [7, 9]]])
+    assert place(cursors) == (5, [(7, 9)])
+    assert cursors.snapshot(1) == [[7, 1, 3, "ann", "billing", "*", 5, [7, 9]]]

@@ -14,6 +14,8 @@ from shardmq.shards.state.records import (
     Granted,
     GrantedQueue,
     GroupsForgotten,
+    HandedOut,
+    HandedQueue,
     ProducersForgotten,
     QueuePlace,
     QueuesDropped,
@@ -50,6 +52,10 @@ GOLDEN: list[tuple[StateRecord, str]] = [
     ),
     (EntriesEnded([(1, 300, 2)], "r"), "930b919301cd012c02a172"),
     (WatermarkRaised(300), "920ccd012c"),
+    (
+        HandedOut(7, [HandedQueue(1, 9, 300, True, [(5, 6, 2)])], [CursorMove(1, 2, [3, 4])]),
+        "940d079195" + "0109cd012cc391" + "93050602" + "919301029203" + "04",
+    ),
 ]
 
 
