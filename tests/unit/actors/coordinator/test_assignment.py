@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardmq.actors.coordinator.assignment import assigned
+from shardmq.actors.coordinator.assignment import assigned, in_common
 from shardmq.actors.protocol.group_messages import Strategy
+from shardmq.actors.protocol.work_messages import EVERYBODY
 
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 member_sets = st.lists(st.text("abcdefgh", min_size=1, max_size=3), unique=True, max_size=12)
@@ -92,3 +93,15 @@ def test_the_ring_shares_out_fairly_enough() -> None:
     assert len(counts) == 8
     assert min(counts.values()) > 500
     assert max(counts.values()) < 1_600
+
+
+@given(queues=queue_lists, data=st.data())
+def test_in_common_everybody_has_each_queue_and_those_that_it_had_come_first(
+    queues: list[int], data: st.DataObject
+) -> None:
+    holders = st.sampled_from([EVERYBODY, "a", ""])
+    held = data.draw(st.dictionaries(st.sampled_from(queues or [1]), holders))
+    found = in_common(queues, held)
+    assert found == dict.fromkeys(queues, EVERYBODY)
+    had = [held.get(queue) == EVERYBODY for queue in found]
+    assert had == sorted(had, reverse=True)

@@ -10,8 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from shardmq.actors.coordinator.catalogue import Catalogue
 from shardmq.actors.coordinator.groups import Groups
 from shardmq.actors.protocol import group_messages as g
+from shardmq.actors.protocol import messages as m
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.verbs import Verb
+from shardmq.actors.protocol.work_messages import EVERYBODY
 from support.group_bench import GroupBench, Member, all_listen
 
 
@@ -48,6 +50,8 @@ class Machine(RuleBasedStateMachine):
     coordinator that loses power. A queue is usable for whoever believes in the generation that its
     shard has in force: that is never more than one, and in the end everything is shared out."""
 
+    model = "clustering"
+
     @initialize()
     def starts(self) -> None:
         self.bench = GroupBench()
@@ -58,7 +62,8 @@ class Machine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES))
     def comes(self, name: str) -> None:
         if name not in self.members:
-            self.members[name] = Member(self.bench, name, "billing", ("orders",), {})
+            wish = {"model": self.model}
+            self.members[name] = Member(self.bench, name, "billing", ("orders",), wish)
         self.members[name].join()
 
     @rule(name=st.sampled_from(NAMES))
@@ -120,7 +125,10 @@ class Machine(RuleBasedStateMachine):
                 and queue in member.queues
                 and member.queues[queue].generation == grant.generation
             ]
-            assert users in ([], [grant.member])
+            self.check_users(users, grant)
+
+    def check_users(self, users: list[str], grant: g.GrantQueue) -> None:
+        assert users in ([], [grant.member])
 
     def in_force(self) -> dict[tuple[int, int], g.GrantQueue]:
         shards = self.bench.shards.values() if hasattr(self, "bench") else ()
@@ -136,14 +144,8 @@ class Machine(RuleBasedStateMachine):
             for member in self.members.values():
                 member.listen_or_join()
             bench.wait(500)
-        if self.members:
-            sizes = [len(member.queues) for member in self.members.values()]
-            assert sum(sizes) == len(self.queues)
-            assert max(sizes) - min(sizes) <= 1
+        self.check_shares()
         assert bench.core.stats()["grants_pending"] == 0
-        for (_, queue), grant in self.in_force().items():
-            holders = [one.name for one in self.members.values() if queue in one.queues]
-            assert holders == ([grant.member] if grant.member else [])
         replayed = Catalogue(), Groups()
         bench.journal.replayed_into(*replayed)
         assert [one.digest() for one in replayed] == [
@@ -151,6 +153,58 @@ class Machine(RuleBasedStateMachine):
             bench.groups.digest(),
         ]
 
+    def check_shares(self) -> None:
+        if self.members:
+            sizes = [len(member.queues) for member in self.members.values()]
+            assert sum(sizes) == len(self.queues)
+            assert max(sizes) - min(sizes) <= 1
+        for (_, queue), grant in self.in_force().items():
+            holders = [one.name for one in self.members.values() if queue in one.queues]
+            assert holders == ([grant.member] if grant.member else [])
+
+
+class WorkMachine(Machine):
+    """The same for a work group: generations tell only what operators did, never who came, went or
+    failed; and in the end everybody has everything."""
+
+    model = "work"
+
+    @initialize()
+    def starts(self) -> None:
+        super().starts()
+        self.resets = 0
+
+    @rule(offset=st.integers(0, 9))
+    def is_reset(self, offset: int) -> None:
+        super().is_reset(offset)
+        self.resets += 1
+
+    @rule()
+    def a_queue_comes(self) -> None:
+        wish = m.TopicUpdate(topic="orders", queues=len(self.queues) + 1)
+        reply = self.bench.replies.get(self.bench.send(Verb.TOPIC_UPDATE, wish))
+        if isinstance(reply, m.TopicReply):
+            self.queues = [queue.number for queue in reply.route.queues]
+
+    def check_users(self, users: list[str], grant: g.GrantQueue) -> None:
+        assert grant.member == EVERYBODY or (grant.reset and grant.member == "")
+        # A reset of a queue that has yet to be granted comes before its grant.
+        assert grant.generation <= 1 + self.resets + bool(self.resets)
+        assert not any(
+            one.revoked for each in self.members.values() for one in each.queues.values()
+        )
+
+    def check_shares(self) -> None:
+        there = {place.number for topic in self.bench.catalogue.all() for place in topic.places}
+        for member in self.members.values():
+            assert set(member.queues) == there
+            for queue, held in member.queues.items():
+                assert self.in_force()[member.group_id, queue].generation == held.generation
+        state = self.bench.groups.named("billing")
+        assert set(state.roster if state else ()) == set(self.members)
+
 
 Machine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestConsumersUnderFaults = Machine.TestCase
+WorkMachine.TestCase.settings = Machine.TestCase.settings
+TestWorkGroupsUnderFaults = WorkMachine.TestCase

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from shardmq.actors.coordinator import topics
+from shardmq.actors.coordinator import subscribing, topics
 from shardmq.actors.coordinator.decisions import Policy
 from shardmq.actors.coordinator.rebalancing import SETTLE_MS
 from shardmq.actors.protocol import group_messages as g
+from shardmq.actors.protocol import messages as m
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.verbs import Verb
 from support.group_bench import GroupBench, all_listen
@@ -123,3 +124,59 @@ def test_a_join_that_would_make_too_many_topics_of_the_system_makes_none(
     assert bench.catalogue.names() == ["%DLQ%billing", "%RETRY%billing", "orders"]
     assert bench.groups.named("other") is None
     assert bench.member("a", group="other").group_id
+
+
+def test_a_work_group_is_described_with_all_its_members_and_everybody_as_owner(
+    bench: GroupBench,
+) -> None:
+    queues = bench.create("orders")
+    members = [bench.member(name, model="work", retries=True) for name in "ba"]
+    all_listen(*members)
+    described = bench.ask(Verb.GROUP_DESCRIBE, g.GroupDescribe(group="billing"))
+    assert described.model == "work"
+    assert [(one.member, one.queues, one.group_id) for one in described.members] == [
+        ("a", 4, 1),
+        ("b", 4, 1),
+    ]
+    assert [(one.queue, one.owner, one.generation) for one in described.queues] == [
+        (queue, "*", 1) for queue in queues
+    ]
+    listed = bench.ask(Verb.GROUP_LIST, g.GroupList()).groups
+    assert [(one.group, one.model, one.members) for one in listed] == [("billing", "work", 2)]
+    assert bench.catalogue.names() == ["%DLQ%billing", "orders"]
+
+
+def test_a_work_group_is_deleted_when_nobody_is_there_and_begins_anew(bench: GroupBench) -> None:
+    bench.create("orders")
+    member = bench.member("a", model="work", retries=True).listen()
+    assert bench.ask(Verb.GROUP_DELETE, g.GroupDelete(group="billing"))[0] == Code.GROUP_IN_USE
+    member.leave()
+    deleted = bench.ask(Verb.GROUP_DELETE, g.GroupDelete(group="billing"))
+    assert deleted == g.GroupDeleteReply(group_id=1)
+    assert bench.in_force(1) == {}
+    assert bench.catalogue.names() == ["%DLQ%billing", "orders"]
+    again = bench.member("a", model="work", retries=True).listen()
+    assert (again.group_id, len(again.queues)) == (2, 4)
+
+
+def test_a_work_group_that_would_read_too_many_queues_is_refused_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(subscribing, "MEMBER_QUEUES_MAX", 6)
+    bench = GroupBench(policy=Policy(shards=2, auto_create=True, auto_create_queues=3))
+    bench.create("orders")
+    code, error = bench.member("a", "orders", "missing", model="work").join()
+    assert (code, "7 queues" in error.message) == (Code.INVALID_ARGUMENT, True)
+    assert (bench.catalogue.names(), len(bench.groups)) == (["orders"], 0)
+    member = bench.member("a", model="work").listen()
+    bench.ask(Verb.TOPIC_UPDATE, m.TopicUpdate(topic="orders", queues=7))
+    assert isinstance(member.join(), g.GroupJoinReply), "who is there already stays"
+    assert bench.member("b", model="work").join()[0] == Code.INVALID_ARGUMENT
+    assert bench.member("c", group="other").group_id, "others share them out"
+
+
+def test_nobody_can_be_called_everybody(bench: GroupBench) -> None:
+    bench.create("orders")
+    code, error = bench.member("*").join()
+    assert (code, "all members of a work group" in error.message) == (Code.INVALID_ARGUMENT, True)
+    assert bench.member("*", model="work").join()[0] == Code.INVALID_ARGUMENT

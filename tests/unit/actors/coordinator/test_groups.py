@@ -18,11 +18,13 @@ from shardmq.actors.coordinator.records import (
     GroupTopic,
     Position,
     QueuesGone,
+    RosterChanged,
     StateRecord,
     TopicGone,
     encode_state,
     holder_of,
 )
+from shardmq.actors.protocol.work_messages import EVERYBODY
 from support.manual import at
 from support.memory_journal import MemoryJournal
 
@@ -106,6 +108,25 @@ def test_queues_that_are_gone_have_no_grants() -> None:
     assert there(groups).granted(1) == {6: rows[1]}
 
 
+def test_the_members_of_a_work_group_are_remembered_while_they_are_there() -> None:
+    changes = RosterChanged(1, ("a", "b")), RosterChanged(1, ("c",), ("a", "z"))
+    groups, journal = fold(GroupPut(group(1, model="work")), *changes, RosterChanged(2, ("x",)))
+    assert list(there(groups).roster) == ["b", "c"]
+    again = GroupPut(group(1, model="work_fifo"))
+    journal.append_state(encode_state(again), at(0), queue=holder_of(again))
+    assert list(there(groups).roster) == ["b", "c"]
+    assert (there(groups).cursor_id_of("b"), there(groups).holder_of("b")) == (1, EVERYBODY)
+    assert there(fold(GroupPut(group(1)))[0]).holder_of("b") == "b"
+
+
+def test_a_slice_that_was_written_before_there_were_work_groups_is_restored() -> None:
+    groups, _ = fold(GroupPut(group(1)), granted(1, GrantRow(5, 1, "a")))
+    id_max, rows = groups.snapshot(1)
+    restored = Groups()
+    restored.restore(1, [id_max, [row[:3] for row in rows]])
+    assert restored.digest() == groups.digest()
+
+
 def test_topics_and_groups_leave_each_others_records_alone() -> None:
     groups, catalogue = Groups(), Catalogue()
     journal = MemoryJournal(groups, catalogue)
@@ -135,6 +156,12 @@ records = st.lists(
             ids,
             st.sampled_from(["m", "n"]),
             st.sampled_from(["", "m", "n"]),
+        ),
+        st.builds(
+            lambda one, came, went: RosterChanged(one, tuple(came), tuple(went)),
+            ids,
+            st.lists(st.sampled_from("mno"), unique=True),
+            st.lists(st.sampled_from("mno"), unique=True),
         ),
     ),
     max_size=30,

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from shardmq.actors.coordinator.membership import GONE_GRACE_MS
 from shardmq.actors.protocol import group_messages as g
 from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.frames import pack_envelope
 from shardmq.actors.protocol.verbs import Verb
-from support.group_bench import LEASE_MS, GroupBench
+from support.group_bench import LEASE_MS, GroupBench, Member
+
+FORMER, LATER = 8, 9
+"""Numbers of a client's other sessions."""
+
+
+def session_name(number: int) -> str:
+    return pack_envelope(77, number, 0)[:16].hex()
 
 
 @pytest.fixture
@@ -68,3 +77,55 @@ def test_a_request_is_answered_before_its_deadline(bench: GroupBench) -> None:
     request_id = bench.send(Verb.EVENTS, wish, session=member.session, deadline=1_000)
     bench.wait(1_000)
     assert request_id in bench.replies
+
+
+def again(bench: GroupBench, member: Member, session: int, request_id: int | None = None) -> int:
+    """The member's EVENTS over another connection."""
+    wish = g.Events(group_id=1, member="a", version=member.version, wait_ms=3_000)
+    return bench.send(Verb.EVENTS, wish, session=session, request_id=request_id)
+
+
+def test_an_overtaken_request_of_a_former_connection_displaces_nobody(bench: GroupBench) -> None:
+    bench.create("orders")
+    member = bench.member("a").listen()
+    assert member.parked is not None
+    long_ago = (member.parked - 50_000) % 2**64
+    code, error = bench.replies[again(bench, member, FORMER, long_ago)]
+    assert (code, error.retryable) == (Code.BUSY, True)
+    assert member.parked not in bench.replies
+    bench.send(Verb.SESSIONS_GONE, g.SessionsGone(sessions=[session_name(FORMER)]))
+    bench.wait(GONE_GRACE_MS + 100)
+    assert member.parked not in bench.replies
+    bench.wait(LEASE_MS / 3)
+    assert len(bench.replies[member.parked].queues) == 4
+
+
+def test_one_request_over_two_connections_is_answered_over_both(bench: GroupBench) -> None:
+    """It cannot be told which of them is the living one."""
+    bench.create("orders")
+    member = bench.member("a").listen()
+    parked = member.parked
+    again(bench, member, FORMER, parked)
+    assert len(bench.replies.pop(parked).queues) == 4
+    assert again(bench, member, member.session) not in bench.replies
+
+
+def test_who_joined_over_its_connection_may_count_from_the_start(bench: GroupBench) -> None:
+    bench.create("orders")
+    first = bench.member("a").listen()
+    second = bench.member("a")
+    low = ((first.parked or 0) - 50_000) % 2**64
+    assert isinstance(bench.replies[again(bench, second, second.session, low)], g.EventsReply)
+    assert bench.replies[first.parked or 0][0] == Code.FENCED
+
+
+def test_who_counts_from_the_start_is_heard_once_its_former_connection_is_gone(
+    bench: GroupBench,
+) -> None:
+    bench.create("orders")
+    member = bench.member("a").listen()
+    member.connection_ends()
+    low = ((member.parked or 0) - 50_000) % 2**64
+    assert again(bench, member, LATER, low) not in bench.replies
+    bench.wait(GONE_GRACE_MS + 100)
+    assert bench.owners() == dict.fromkeys(bench.owners(), "a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shardmq.actors.coordinator.records import (
     Place,
+    RosterChanged,
     Topic,
     TopicGone,
     TopicPut,
@@ -24,7 +25,7 @@ TOPIC = Topic(
 
 
 def test_records_come_back_as_they_were() -> None:
-    for record in (TopicPut(TOPIC), TopicGone(7)):
+    for record in (TopicPut(TOPIC), TopicGone(7), RosterChanged(3, ("a",), ("b", "c"))):
         assert decode_state(encode_state(record)) == record
 
 

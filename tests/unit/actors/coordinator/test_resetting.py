@@ -12,6 +12,7 @@ from shardmq.actors.protocol import group_messages as g
 from shardmq.actors.protocol import messages as m
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.verbs import Verb
+from shardmq.actors.protocol.work_messages import EVERYBODY
 from support.group_bench import GroupBench, all_listen
 
 
@@ -149,3 +150,48 @@ def test_broadcasting_members_are_reset_each_for_itself(bench: GroupBench) -> No
     all_listen(*(bench.member(name, model="broadcasting") for name in "ab"))
     found = reset(bench, topic="orders", to=g.Start(at="offset", offset=7))
     assert [(one.message, one.after) for one in found.queues] == [("a", 7), ("b", 7)]
+
+
+@pytest.mark.parametrize("online", [True, False])
+def test_a_work_group_is_reset_and_all_members_follow(bench: GroupBench, online: bool) -> None:
+    queues = bench.create("orders")
+    members = [bench.member(name, model="work").listen() for name in "ab"]
+    if not online:
+        for member in members:
+            member.leave()
+    end = bench.journal.end
+    tried = reset(bench, topic="orders", to=g.Start(at="offset", offset=7), dry_run=True)
+    assert {(one.before, one.after, one.code) for one in tried.queues} == {(100, 7, Code.OK)}
+    assert bench.journal.end == end
+    found = reset(bench, topic="orders", to=g.Start(at="offset", offset=7))
+    assert {(one.before, one.after, one.code) for one in found.queues} == {(100, 7, Code.OK)}
+    for shard in bench.shards.values():
+        for grant in shard.grants.values():
+            assert (grant.member, grant.generation, grant.reset) == (EVERYBODY, 2, True)
+    one = reset(bench, topic="orders", queues=[g.ResetQueue(queue_id=1, offset=5)])
+    assert [(row.queue, row.after) for row in one.queues] == [(queues[1], 5)]
+    for name in "ab":
+        member = bench.member(name, model="work").listen()
+        assert [held.generation for held in member.queues.values()] == [2, 3, 2, 2]
+    grants = [grant for shard in bench.shards.values() for grant in shard.asked]
+    asked = len(grants)
+    bench.wait(SETTLE_MS)
+    assert asked == len([grant for shard in bench.shards.values() for grant in shard.asked])
+
+
+def test_a_work_groups_reset_survives_a_shard_that_was_away(bench: GroupBench) -> None:
+    bench.create("orders")
+    member = bench.member("a", model="work").listen()
+    bench.link("shard-1", False)
+    found = reset(bench, topic="orders", to=g.Start(at="earliest"))
+    assert sorted(one.code for one in found.queues) == [Code.OK] * 2 + [Code.UNAVAILABLE] * 2
+    member.listen()
+    assert len(member.queues) == 2, "the others are not shown before their shard has the grant"
+    bench.restart()
+    bench.link("shard-1", False)
+    bench.link("shard-1", True)
+    assert {(one.reset, one.member) for one in bench.shards["shard-1"].grants.values()} == {
+        (True, EVERYBODY)
+    }
+    member.parked = None
+    assert {one.generation for one in member.listen().queues.values()} == {2}

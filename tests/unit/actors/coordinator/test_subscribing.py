@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from shardmq.actors.coordinator.division import MEMBER_QUEUES_MAX
 from shardmq.actors.coordinator.records import Group
 from shardmq.actors.coordinator.subscribing import (
     MEMBER_CHARS_MAX,
     check_join,
+    check_queues,
     group_after,
     lease_of,
+    own_topics,
     subscriptions_of,
 )
 from shardmq.actors.coordinator.topics import Refused
@@ -49,6 +52,8 @@ def refused(asked: GroupJoin, known: Group | None = None, *others: str) -> Refus
         ({"member": ""}, Code.INVALID_NAME),
         ({"member": "m" * (MEMBER_CHARS_MAX + 1)}, Code.INVALID_NAME),
         ({"member": "line\nbreak"}, Code.INVALID_NAME),
+        ({"member": "*"}, Code.INVALID_ARGUMENT),
+        ({"member": "*", "model": "work"}, Code.INVALID_ARGUMENT),
         ({"subscriptions": []}, Code.INVALID_ARGUMENT),
         ({"subscriptions": [Subscription(topic="a b")]}, Code.INVALID_NAME),
         ({"subscriptions": [Subscription(topic="a", expression="x ||")]}, Code.INVALID_ARGUMENT),
@@ -127,3 +132,49 @@ def test_retries_are_the_groups_as_long_as_somebody_is_there() -> None:
     assert after(wish(), group, "other") == group
     assert not after(wish(), group).retries
     assert after(wish(retries=True), after(wish()), "other").retries
+
+
+@pytest.mark.parametrize("model", ["work", "work_fifo"])
+def test_a_work_group_has_dead_letters_and_no_retry_topic(model: str) -> None:
+    asked = wish(retries=True, model=model)
+    group = after(asked)
+    assert [one.topic for one in group.topics] == ["orders"]
+    assert group.retries
+    assert after(wish(model=model), group, "other") == group
+    assert (own_topics(asked), own_topics(wish(model=model))) == (["%DLQ%g"], [])
+    assert own_topics(wish(retries=True)) == ["%RETRY%g", "%DLQ%g"]
+
+
+def test_a_work_group_may_read_what_an_earlier_model_left_in_its_retry_topic() -> None:
+    asked = wish("%RETRY%g", "orders", model="work", retries=True)
+    check_join(asked)
+    group = after(asked)
+    assert [one.topic for one in subscriptions_of(group)] == ["%RETRY%g", "orders"]
+    assert after(asked, group, "other") == group
+
+
+def test_the_strategy_means_nothing_in_a_work_group() -> None:
+    group = after(wish(model="work", strategy="hash"))
+    assert group.strategy == "sticky"
+    assert after(wish(model="work", strategy="average"), group, "other") == group
+    divided = after(wish(strategy="circle"))
+    assert after(wish(model="work", strategy="average"), divided).strategy == "circle"
+
+
+def test_members_of_a_work_group_agree_on_its_model_and_subscriptions() -> None:
+    group = after(wish("orders: a || b", model="work"))
+    for model in ("clustering", "broadcasting", "work_fifo"):
+        error = refused(wish("orders: a || b", model=model), group, "zoe")
+        assert error.code == Code.SUBSCRIPTION_CONFLICT
+        assert f"g is work, as its member zoe wants it, not {model}" in str(error)
+    error = refused(wish(model="work"), group, "zoe")
+    assert "orders: `a || b` there, `*` here" in str(error)
+    assert after(wish(model="work_fifo"), group).model == "work_fifo", "with nobody else there"
+
+
+def test_all_queues_of_a_work_group_fit_in_one_answer() -> None:
+    check_queues(wish(), MEMBER_QUEUES_MAX + 1)
+    check_queues(wish(model="work"), MEMBER_QUEUES_MAX)
+    with pytest.raises(Refused, match=f"at most {MEMBER_QUEUES_MAX}") as error:
+        check_queues(wish(model="work_fifo"), MEMBER_QUEUES_MAX + 1)
+    assert error.value.code == Code.INVALID_ARGUMENT
