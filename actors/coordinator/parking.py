@@ -7,6 +7,10 @@ both. As members are bounded, so are their requests.
 Versions grow with all news of the coordinator and start above those of its former runs. A member
 that comes with a version of a former run, or none, waits until shards have confirmed what it holds,
 or until its time is over: it would drop what is missing in its answer, and take it up again.
+
+A request may be overtaken: what a client sent over a connection that it has given up since can come
+out of another router, or of a link's former connection, much later. It must not displace what the
+client has parked meanwhile. Clients count their requests up, so its id tells.
 """
 
 from __future__ import annotations
@@ -22,12 +26,18 @@ from ..protocol.messages import Header
 from ..protocol.replies import error_reply, ok_reply
 from .membership import Member
 from .timers import Timers
+from .topics import Refused
 
 __all__ = ["MAILBOX", "Asker", "Parking"]
 
 MAILBOX = "mailbox"
 _SESSION_BYTES = 16
 _EPOCH_SHIFT = 32
+_ONE_CLIENT = 1 << 32
+"""Ids of one client's requests are not so far apart; where another begins is random."""
+_IDS = 1 << 64
+OVERTAKEN_RETRY_MS = 100
+"""For clients that count from the start again: what is parked ends, or its connection does."""
 
 
 class Asker(NamedTuple):
@@ -52,8 +62,15 @@ class Asker(NamedTuple):
 
     def is_resent(self, other: Asker) -> bool:
         """Whether both are the same request of the same connection."""
-        same_request = self.route.request_id == other.route.request_id
-        return same_request and self.envelope == other.envelope
+        return self.is_same(other) and self.envelope == other.envelope
+
+    def is_same(self, other: Asker) -> bool:
+        """Whether both are one request of a client, maybe sent over two connections."""
+        return self.route.request_id == other.route.request_id
+
+    def is_before(self, other: Asker) -> bool:
+        """Whether the same client asked this earlier."""
+        return 0 < (other.route.request_id - self.route.request_id) % _IDS < _ONE_CLIENT
 
 
 class _Parked(NamedTuple):
@@ -95,8 +112,15 @@ class Parking:
         return self._ends.wake_at_ms
 
     def park(self, member: Member, asker: Asker, version: int, until_ms: float) -> None:
-        """A member asks, and may wait until `until_ms`. Its former request is answered."""
+        """A member asks, and may wait until `until_ms`. Its former request is answered.
+
+        Raises:
+            Refused: it has asked again since, over the connection that it has now.
+        """
         former = self._parked.get(member)
+        if former is not None and _is_overtaken(asker, former.asker, member):
+            text = f"{member.name[:80]!r} has asked again since over another connection"
+            raise Refused(Code.BUSY, text, retry_after_ms=OVERTAKEN_RETRY_MS)
         if former is not None and not asker.is_resent(former.asker):
             self._replaced(member, former.asker, asker)
         self._parked[member] = _Parked(asker, version)
@@ -143,8 +167,8 @@ class Parking:
         return [asker.refuse(Code.SHUTTING_DOWN, text) for asker in askers]
 
     def _replaced(self, member: Member, former: Asker, asker: Asker) -> None:
-        if former.session == asker.session:
-            self._answer(member, former)
+        if former.session == asker.session or asker.is_same(former):
+            self._answer(member, former)  # which of two connections lives cannot be told
         else:
             # Its connection is gone, and nobody reads this; or somebody else has the same name.
             # Would both be answered as usual, they would replace each other without end.
@@ -162,3 +186,9 @@ class Parking:
         if asker is not None:
             reply = EventsReply(version=member.version, queues=self._view(member))
             self._out.append(asker.answer(reply))
+
+
+def _is_overtaken(asker: Asker, parked: Asker, member: Member) -> bool:
+    """Whether a client that has something parked sent this before that. Not so if it has joined
+    over this connection, or the other one is gone."""
+    return parked.session == member.session != asker.session and asker.is_before(parked)

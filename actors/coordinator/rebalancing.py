@@ -134,16 +134,16 @@ class Rebalancing:
         """A member asks for what it holds, and waits for news.
 
         Raises:
-            Refused: there is no such member.
+            Refused: there is no such member, or it has asked again since.
         """
         member, division = self._member(wish.group_id, wish.member)
+        wait_ms = min(wish.wait_ms, asker.route.tail, member.lease_ms / 3)
+        self._parking.park(member, asker, wish.version, now.mono_ms + wait_ms)
         was_settled = self._membership.is_settled(member.group_id)
         self._membership.heard(member, asker.session, now)
         self._settled(member.group_id, was_settled, now)
         if wish.released and division.released(wish.member, wish.released):
             self._want_at(division, now.mono_ms)
-        wait_ms = min(wish.wait_ms, asker.route.tail, member.lease_ms / 3)
-        self._parking.park(member, asker, wish.version, now.mono_ms + wait_ms)
 
     def left(self, group_id: int, name: str, now: Now) -> None:
         """A member goes. Raises Refused if there is none. Should nobody be left, the journal has it

@@ -157,17 +157,28 @@ class GroupBench:
 
     # --- requests ------------------------------------------------------------------------------
 
-    def send(self, verb: Verb, wish: m.Header, *, session: int = 1, deadline: int = 60_000) -> int:
-        """Sends a request; its id, under which the answer will be in `replies`."""
-        self._request_id += 1
+    def send(
+        self,
+        verb: Verb,
+        wish: m.Header,
+        *,
+        session: int = 1,
+        deadline: int = 60_000,
+        request_id: int | None = None,
+    ) -> int:
+        """Sends a request; its id, under which the answer will be in `replies`. `request_id`: one
+        that was given long ago, instead of the next one."""
+        if request_id is None:
+            self._request_id += 1
+            request_id = self._request_id
         header = encode_header(wish)
         frames = [
             pack_envelope(77, session, len(header)),
-            pack_request(verb, self._request_id, deadline),
+            pack_request(verb, request_id, deadline),
             header,
         ]
         self.run(self.core.handle([("mailbox", b"router", frames)], self.clock.now()))
-        return self._request_id
+        return request_id
 
     def ask(self, verb: Verb, wish: m.Header, *, session: int = 1) -> Any:
         """The header of the answer to a request that is answered at once."""
