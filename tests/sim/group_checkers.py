@@ -6,6 +6,7 @@ checker a history that breaks its promise). What needs the letters themselves is
 
     overtaken   an answer with a generation is not accepted after one with a higher generation
     shared      a generation of a queue has one holder; who asks later is shown no lower one
+    displaced   a member whose name nobody else has is not displaced by what it asked itself before
     forgotten   what was acked is in every later answer to CURSORS, and handed to nobody any more
     back        a cursor does not go back while its shard lives
     undelivered every message that the group selects was handed to a member, and is done at the end
@@ -45,7 +46,7 @@ Topics = Mapping[int, str]
 def check_groups(groups: GroupHistory, logs: Logs, topic_of: Topics) -> list[Violation]:
     """Everything that can be said once the storm is over. `logs` has the queues that exist."""
     found = overtaken(groups) + shared(groups) + forgotten(groups) + back(groups)
-    found += redelivered(groups) + disordered(groups)
+    found += redelivered(groups) + disordered(groups) + displaced(groups)
     for check in (undelivered, sifted, lag):
         found += check(groups, logs, topic_of)
     return found + strange(groups, logs)
@@ -94,6 +95,14 @@ def shared(groups: GroupHistory) -> list[Violation]:
             text = f"{group} queue {queue}: {member} was shown generation {generation}"
             found.append(Violation("shared", f"{text} behind {higher}"))
     return found
+
+
+def displaced(groups: GroupHistory) -> list[Violation]:
+    """displaced: what members were told of themselves."""
+    return [
+        Violation("displaced", f"{member} of {group} at {at_ms:.3f}, by nobody")
+        for group, member, at_ms in groups.displaced
+    ]
 
 
 class _Done:

@@ -187,6 +187,9 @@ class GroupHistory:
     nacked: list[Nacked] = field(default_factory=list)
     nack_asked: set[tuple[str, str, int]] = field(default_factory=set)
     """(group, message id, attempt) of all NACKs, whatever became of them."""
+    displaced: list[tuple[str, str, float]] = field(default_factory=list)
+    """(group, member, when) of who was told that another connection goes on under its name, though
+    nobody else has that name."""
     given_up: set[str] = field(default_factory=set)
     """Message ids of NACKs that asked for a dead letter before the last attempt."""
     resets: dict[Place, list[tuple[float, float]]] = field(default_factory=dict)

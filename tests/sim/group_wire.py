@@ -74,6 +74,8 @@ class Life:
         self.lease_ms = 0.0
         self.last = Sign(0, 0.0, b"")
         self.parked: tuple[bytes, int] | None = None
+        self.before: tuple[Sign, tuple[bytes, int] | None] = self.last, None
+        """The last sign and what was parked, before the last EVENTS came."""
         self.free_ms = 0.0
         """What it was granted until then may go to others."""
         self.released: set[tuple[int, int]] = set()
@@ -91,6 +93,15 @@ class Life:
         if self.is_over(sign.at_ms):
             self.free_ms = sign.at_ms
         self.last = sign
+
+    def asks(self, sign: Sign, parked: tuple[bytes, int]) -> None:
+        self.before = self.last, self.parked
+        self.heard(sign)
+        self.parked = parked
+
+    def was_overtaken(self) -> None:
+        """The last EVENTS was refused as one of a former connection: it said nothing."""
+        self.last, self.parked = self.before
 
 
 class GroupWire:
@@ -233,8 +244,7 @@ class GroupWire:
         elif isinstance(header, g.Events):
             life = self._lives.get((header.group_id, header.member))
             if life is not None:
-                life.heard(self._sign(envelope))
-                life.parked = envelope, request_id
+                life.asks(self._sign(envelope), (envelope, request_id))
                 life.released |= {(one.queue, one.generation) for one in header.released}
         elif isinstance(header, g.GroupLeave):
             life = self._lives.get((header.group_id, header.member))
@@ -242,7 +252,9 @@ class GroupWire:
                 life.free_ms = now_ms
         elif isinstance(header, g.SessionsGone):
             gone = {bytes.fromhex(one)[:16] for one in header.sessions}
-            for sign in (*(life.last for life in self._lives.values()), *self._joins.values()):
+            lives = self._lives.values()
+            signs = (*(life.last for life in lives), *(life.before[0] for life in lives))
+            for sign in (*signs, *self._joins.values()):
                 if sign.session in gone and sign.gone_ms is None:
                     sign.gone_ms = now_ms
 
@@ -260,6 +272,8 @@ class GroupWire:
             life = self._lives.get((asked.group_id, asked.member), Life())
             if life.parked == (envelope, request_id):
                 life.parked = None
+                if code == Code.BUSY:
+                    life.was_overtaken()
             if code == Code.UNKNOWN_MEMBER:
                 life.free_ms = now_ms
             for one in reply.queues if reply is not None else ():

@@ -59,7 +59,8 @@ class Membership:
         self.core = client.core
         self.group = group
         self.name = name
-        """In its group; the process may be another one than before."""
+        """In its group; the process may be another one than before. The first one under a name is
+        called like it, and has it for itself while it lives."""
         self.groups = groups
         self.holdings: dict[int, Holding] = {}
         self.joined = self.leaving = False
@@ -168,6 +169,8 @@ class Membership:
             self._released.clear()
             self._join()
         else:
+            if reply.code == Code.FENCED and self.name == self.process:
+                self.groups.displaced.append((self.group.name, self.name, self.world.mono_ms))
             self.later(AGAIN_MS, self._ask_events)
 
     def _shown(self, header: g.EventsReply, asked_ms: float) -> None:

@@ -95,6 +95,11 @@ def generations_fall(groups: GroupHistory, logs: Logs) -> None:
     groups.shown.append(Shown("g", 1, 1, "m1", 30.0, 31.0))
 
 
+@doctored("displaced")
+def a_member_is_told_that_somebody_has_its_name(groups: GroupHistory, logs: Logs) -> None:
+    groups.displaced.append(("g", "m1", 5.0))
+
+
 @doctored("forgotten")
 def an_ack_is_not_in_the_cursor(groups: GroupHistory, logs: Logs) -> None:
     groups.seen[1] = groups.seen[1]._replace(done=0b000111)

@@ -201,3 +201,27 @@ def test_a_late_answer_to_a_join_does_not_hide_what_was_heard_since() -> None:
     scene.ok(join, JOINED)
     scene.at(100 + GRACE_MS + 100)
     assert scene.rules_after_a_move() == ["robbed"]
+
+
+def test_an_overtaken_request_says_nothing_of_its_connection() -> None:
+    scene = Scene()
+    scene.at(100)
+    scene.ok(scene.join(SECOND), JOINED)
+    scene.events(SECOND)
+    scene.at(200)
+    scene.refuses(scene.events(FIRST), Code.BUSY)
+    scene.farewell(FIRST)
+    scene.at(200 + GRACE_MS + 100)
+    assert scene.rules_after_a_move() == ["robbed"]
+
+
+def test_an_overtaken_request_does_not_hide_that_the_living_connection_was_lost() -> None:
+    scene = Scene()
+    scene.at(100)
+    scene.ok(scene.join(SECOND), JOINED)
+    scene.events(SECOND)
+    late = scene.events(FIRST)
+    scene.farewell(SECOND)
+    scene.refuses(late, Code.BUSY)
+    scene.at(100 + GRACE_MS)
+    assert scene.rules_after_a_move() == []
