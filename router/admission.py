@@ -29,7 +29,7 @@ from .sessions import InFlight, Session
 
 __all__ = ["PARKED_VERBS", "RESEND_MS", "Admission"]
 
-PARKED_VERBS = frozenset((int(Verb.FETCH), int(Verb.EVENTS)))
+PARKED_VERBS = frozenset((int(Verb.FETCH), int(Verb.EVENTS), int(Verb.RECEIVE)))
 """Their requests wait for news at an actor."""
 
 RESEND_MS = 500.0

@@ -54,6 +54,7 @@ def build(config: RouterConfig, name: str) -> Shell:
     )
     shell = Shell(core, SystemClock(), sockets=plan, name=name)
     core.report_loop(shell.figures)
+    core.heed(shell.choked)
     return shell
 
 

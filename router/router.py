@@ -18,7 +18,7 @@ structs directly and leave whatever is not simply handed on to `_unusual`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from typing import Any
 
 from shardmq.actors.kernel.ports import Letter, Now, Randomness
@@ -35,6 +35,7 @@ from shardmq.actors.protocol.frames import (
     unpack_route,
 )
 from shardmq.actors.protocol.limits import DEADLINE_MS_MAX, SESSION_BYTES_MAX
+from shardmq.actors.protocol.replies import BULK_HEADER_BYTES, bulk_bytes
 from shardmq.actors.protocol.verbs import VERB_ROWS, Destination, Verb
 from shardmq.actors.protocol.verbs import row_of as verb_row
 
@@ -42,6 +43,7 @@ from .admission import PARKED_VERBS, Admission
 from .farewells import OWN_SESSION, Farewells
 from .reception import FRONT, REQUEST_FRAMES_MAX, Identity, Reception, refusal
 from .sessions import Session, Sessions
+from .takings import Takings
 
 __all__ = ["COORDINATOR", "Router", "shard_link"]
 
@@ -85,6 +87,8 @@ class Router:
             identity or Identity(), self._sessions, epoch=self._epoch, shards=shards
         )
         self._farewells = Farewells(COORDINATOR, epoch=self._epoch)
+        self._takings = Takings(epoch=self._epoch)
+        self._choked: Container[bytes] = ()
         self._shard_links = [shard_link(shard) for shard in range(shards)]
         self._links_up = dict.fromkeys([*self._shard_links, COORDINATOR], False)
         self._next_shard = 0
@@ -96,6 +100,10 @@ class Router:
     def report_loop(self, figures: Callable[[], dict[str, Any]]) -> None:
         """Has STATS from outside show `figures` of the process, too."""
         self._reception.loop_figures = figures
+
+    def heed(self, choked: Container[bytes]) -> None:
+        """Has requests of peers refused that are `choked`: they take no answers just now."""
+        self._choked = choked
 
     # --- the core's port ---------------------------------------------------------------------
 
@@ -136,6 +144,7 @@ class Router:
         farewells = self._farewells.link_changed(up, now) if link == COORDINATOR else []
         if up:
             return farewells
+        self._takings.link_lost(link)
         lost = self._admission.settle_where(self._sessions.by_number.values(), link=link)
         text = f"the connection to {link} was lost"
         return [self._answered(*one, Code.UNAVAILABLE, text) for one in lost]
@@ -193,6 +202,7 @@ class Router:
         if (
             not self._links_up[link]
             or request_id in session.in_flight
+            or peer in self._choked
             or self._admission.why_busy(session, frame_bytes)
         ):
             self._unusual(letter, session, now, out)
@@ -211,6 +221,8 @@ class Router:
         if len(frames) < 3 or len(frames[0]) < 24 or len(frames[1]) != 24:
             self._malformed += 1
             return
+        if len(frames) > 3 or len(frames[2]) >= BULK_HEADER_BYTES:
+            self._takings.took(letter[0], bulk_bytes(frames), out)
         epoch, number, _, _ = _unpack_envelope(frames[0])
         session = self._sessions.by_number.get(number)
         if session is None or epoch != self._epoch:
@@ -231,7 +243,9 @@ class Router:
     ) -> None:
         """A reply that is for no session: to this router itself, or too late."""
         if epoch == self._epoch and number == OWN_SESSION:
-            *_, request_id, code = _unpack_route(frames[1])
+            _, _, verb, _, _, request_id, code = _unpack_route(frames[1])
+            if verb == Verb.TAKEN:
+                return  # nobody waits for that
             out += self._farewells.answered(request_id, code, now)
         else:
             self._late += 1
@@ -318,6 +332,8 @@ class Router:
             self._refuse(out, peer, asked, Code.TOO_LARGE, text)
         elif not self._links_up[link]:
             self._refuse(out, peer, asked, Code.UNAVAILABLE, f"{link} is not there just now")
+        elif peer in self._choked:
+            self._refuse(out, peer, asked, Code.BUSY, "this connection takes no answers just now")
         elif self._admission.is_hasty(session, asked, frame_bytes, now.mono_ms):
             self._repeated += 1
         elif (busy := self._admission.why_busy(session, frame_bytes)) is not None:

@@ -141,6 +141,7 @@ def exchanges() -> dict[Verb, tuple[int, m.Header, list[bytes], m.Header, list[b
         Verb.FETCH: (0, m.Fetch(queues=[m.FetchQueue(queue=12, offset=500)], wait_ms=30_000), [],
                      m.FetchReply(queues=[fetched]), [record_of(batch)]),
         Verb.OFFSETS: (0, m.Offsets(queues=[wanted]), [], m.OffsetsReply(queues=[held]), []),
+        Verb.TAKEN: (0, m.Taken(bytes=4_194_304), [], m.TakenReply(), []),
         Verb.DEFINE: (0, m.Define(topics=[ROUTE_OF_TOPIC], live_topic_ids=[7], topic_id_max=7),
                       [],
                       m.DefineReply(queues=1), []),

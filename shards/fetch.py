@@ -8,7 +8,8 @@ A FETCH for a group is answered at once, too, where its grant is not the one in 
 is parked. News of which the group selects nothing does not end it: it waits on behind them.
 
 Answers leave in the order in which they became due, so many bytes a turn at most: a message that
-wakes thousands of polls must neither fill the memory nor keep the loop from other work.
+wakes thousands of polls must neither fill the memory nor keep the loop from other work. Where a
+router is behind with taking them, the others wait (`outflow.py`).
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from collections.abc import Iterable
 from shardmq.actors.kernel.ports import Letter, Now
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.limits import MIB, REPLY_BYTES_MAX, WAIT_MS_MAX
-from shardmq.actors.protocol.messages import Fetch, FetchReply
+from shardmq.actors.protocol.messages import Fetch, FetchReply, Taken, TakenReply
+from shardmq.actors.protocol.replies import bulk_bytes
 
 from .answers import Answers, Built
+from .outflow import Outflow
 from .polls import GroupRead, Poll, Polls, PollState
 from .requests import FATAL, Request, why_not_queues
 from .serving import ServedQueue, Serving
@@ -42,6 +45,7 @@ class Fetching:
         self._served = serving.by_number
         self._polls = polls
         self._answers = answers
+        self.outflow = Outflow()
         self.answered = 0
         self.bytes = 0
         self.faults = 0
@@ -75,11 +79,15 @@ class Fetching:
 
     def answer_ready(self, mono_ms: float, out: list[Letter]) -> None:
         """Answer polls that are due, up to the bound of a turn; the others come first next time."""
-        ready = self._polls.ready
+        ready, outflow = self._polls.ready, self.outflow
         bytes_left, answers_left = TURN_BYTES_MAX, TURN_ANSWERS_MAX
         while ready and bytes_left > 0 and answers_left > 0:
             poll = ready.popleft()
             if poll.state == PollState.SETTLED:
+                continue
+            router = poll.request.peer
+            if outflow.is_full(router) and mono_ms < float("inf"):
+                outflow.hold(poll, mono_ms)
                 continue
             letter, payload_bytes, cost = self._built(poll)
             bytes_left -= cost
@@ -90,6 +98,7 @@ class Fetching:
                     continue
             poll.settle()
             out.append(letter)
+            outflow.sent(router, bulk_bytes(letter[2]))
             self.answered += 1
             self.bytes += payload_bytes
 
@@ -151,8 +160,19 @@ class Fetching:
         """The queue is granted anew: what waits for it with an older grant is answered."""
         self._polls.fence(served, group_id)
 
+    def taken(self, request: Request, header: Taken, now: Now, out: list[Letter]) -> None:
+        """A router has taken answers: there is room for others."""
+        self._polls.ready += self.outflow.taken(request.peer, header.bytes, now.mono_ms)
+        out.append(request.answer(TakenReply()))
+
+    @property
+    def wake_at_ms(self) -> float | None:
+        times = self._polls.wake_at_ms, self.outflow.wake_at_ms
+        return min((one for one in times if one is not None), default=None)
+
     def expire(self, mono_ms: float, out: list[Letter]) -> None:
         """Answer what has waited to its deadline: nothing came, and that is no error."""
+        self._polls.ready += self.outflow.stalled(mono_ms)
         for poll in self._polls.expired(mono_ms):
             passed = [] if poll.moved is None else self._answers.passed_by(poll)
             out.append(poll.request.answer(FetchReply(queues=passed)))

@@ -26,7 +26,7 @@ from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.frames import FLAG_REPLY, FrameError
 from shardmq.actors.protocol.group_messages import Ack, Grant, Nack, Release
 from shardmq.actors.protocol.group_messages import Cursors as CursorsHeader
-from shardmq.actors.protocol.messages import Define, Fetch, Offsets, Produce
+from shardmq.actors.protocol.messages import Define, Fetch, Offsets, Produce, Taken
 from shardmq.actors.protocol.verbs import Verb
 
 from .answers import Answers
@@ -127,6 +127,7 @@ class Shard:
         self._handlers = {
             int(Verb.PRODUCE): _Handler(Produce, self._produce),
             int(Verb.FETCH): _Handler(Fetch, self._fetching.handle),
+            int(Verb.TAKEN): _Handler(Taken, self._fetching.taken),
             int(Verb.OFFSETS): _Handler(Offsets, OffsetsOf(journal, self._serving).handle),
             int(Verb.DEFINE): _Handler(Define, defining.handle),
             int(Verb.GRANT): _Handler(Grant, groups.granting.handle),
@@ -152,7 +153,7 @@ class Shard:
         if self._polls.ready or self._groups.cursors_of:
             return 0.0  # at once
         times = (
-            self._polls.wake_at_ms, self._releasing.wake_at_ms, self._retention.wake_at_ms,
+            self._fetching.wake_at_ms, self._releasing.wake_at_ms, self._retention.wake_at_ms,
         )  # fmt: skip
         return min(one for one in times if one is not None)
 
@@ -209,6 +210,8 @@ class Shard:
             "duplicates": self._producing.duplicates + self._plain.duplicates,
             "polls_parked": len(self._polls),
             "polls_ready": len(self._polls.ready),
+            "polls_held_back": self._fetching.outflow.waiting,
+            "routers_stalled": self._fetching.outflow.stalls,
             "fetches_answered": self._fetching.answered,
             "fetch_bytes": self._fetching.bytes,
             "fetches_fenced": self._answers.fenced,

@@ -123,6 +123,7 @@ class Exchange:
         self.watch(self._wake_fd)
         self.sent = 0
         self.dropped = 0
+        self.choked = self._late.choked
         try:
             self._open(plan)
         except BaseException:
@@ -263,6 +264,7 @@ class Exchange:
                 return
             self._news += _connection_news(front.monitor)  # of whom the last drain met
         self._gone += front.inbox.connections.settle(self._news)
+        self.choked.difference_update(self._gone)
         self._news.clear()
         self._unsettled_turns = 0
         self._front_news = self._last_letters = False
@@ -299,6 +301,7 @@ class Exchange:
         """Sends all. Returns the links that took nothing, each once: they are down now."""
         ports = self._ports
         unsure = self._unsure
+        choked = self.choked
         failed: list[str] = []
         if not letters:
             return failed
@@ -325,6 +328,8 @@ class Exchange:
                     for frame in frames[:-1]:
                         send(frame, _MORE)
                     send(frames[-1], _LAST)
+                if choked:
+                    choked.discard(peer)
             except zmq.ZMQError as error:
                 # Only the first frame of a message can fail, so nothing is half sent.
                 if not self._sent_at_second_try(port, letter, error):
@@ -358,6 +363,7 @@ class Exchange:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise
             return Offer.NO_ROOM if error.errno == zmq.EAGAIN else Offer.NOBODY
+        self.choked.discard(peer)
         return Offer.SENT
 
     def _choke(self, port: _Port) -> bool:

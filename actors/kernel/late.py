@@ -46,14 +46,17 @@ class LateLetters:
         self._of_peer: dict[tuple[str, bytes], deque[Letter]] = {}
         self._retry_ms = RETRY_MS
         self.bytes = 0
+        self.choked: set[bytes] = set()
+        """Peers whose pipe was full at the last letter to them."""
 
     def __len__(self) -> int:
         """Peers that letters wait for."""
         return len(self._of_peer)
 
     def keep(self, letter: Letter) -> bool:
-        """False if it is too large, or too much waits already."""
+        """There was no room for a letter. False if it is too large, or too much waits already."""
         link, peer, frames = letter
+        self.choked.add(peer)
         size = sum(map(len, frames))
         if size > LETTER_BYTES_MAX or self.bytes + size > BYTES_MAX:
             return False
@@ -79,6 +82,7 @@ class LateLetters:
                     self._of_peer[place] = waiting
                     break
                 moved = True
+                self.choked.discard(place[1])
                 dropped += outcome is Offer.NOBODY
                 self.bytes -= sum(map(len, waiting.popleft()[2]))
         self._retry_ms = RETRY_MS if moved else min(2 * self._retry_ms, RETRY_MS_MAX)

@@ -24,7 +24,7 @@ way to peers gets `LINGER_MS` to leave.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, cast
 
 from ..protocol.codec import encode_header
@@ -105,6 +105,11 @@ class Shell:
             self._exchange.close(LINGER_MS)
         finally:
             self._exchange.close(0)
+
+    @property
+    def choked(self) -> Container[bytes]:
+        """Peers that take nothing just now; a view that stays true."""
+        return self._exchange.choked
 
     def figures(self) -> dict[str, Any]:
         """Figures of the loop and its sockets, without the core's."""

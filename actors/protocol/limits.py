@@ -42,6 +42,8 @@ SESSION_BYTES_MAX = 16 * MIB
 """In flight for one session, then BUSY."""
 ROUTER_BYTES_MAX = 128 * MIB
 """In flight for one router, then BUSY."""
+ANSWERS_BYTES_MAX = 32 * MIB
+"""Answers with messages that are under way from one shard to one router; others wait."""
 SESSIONS_MAX = 10_000
 SESSION_REQUESTS_MAX = 1_024
 """Requests in flight for one session, parked polls included."""

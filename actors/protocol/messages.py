@@ -310,6 +310,17 @@ class FetchReply(Header, kw_only=True):
     queues: list[FetchResult] = []
 
 
+class Taken(Header, kw_only=True):
+    """Answers with messages that a router took from a shard since it last said so. The shard holds
+    others back while more than ANSWERS_BYTES_MAX are under way to that router."""
+
+    bytes: U63
+
+
+class TakenReply(Header):
+    pass
+
+
 class OffsetsQueue(Header, kw_only=True):
     queue: U32
     time_ms: U63 | None = None

@@ -6,13 +6,29 @@ envelope in front and payload frames behind.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from .codec import encode_header
 from .codes import Code, row_of
 from .frames import FLAG_JSON, Route, pack_reply
 from .limits import FRAME_BYTES_MAX, HEADER_BYTES_MAX
 from .messages import ErrorReply, Header
 
-__all__ = ["error_reply", "ok_reply"]
+__all__ = ["BULK_HEADER_BYTES", "bulk_bytes", "error_reply", "ok_reply"]
+
+BULK_HEADER_BYTES = 4_096
+"""From here on a header is one that holds messages, as JSON clients get them."""
+
+
+def bulk_bytes(frames: Sequence[Any]) -> int:
+    """Bytes of header and payload, of a reply with its envelope, if it carries messages; else 0.
+
+    What a shard counts as under way and what a router counts as taken has to be the same.
+    """
+    if len(frames) == 3 and len(frames[2]) < BULK_HEADER_BYTES:
+        return 0
+    return sum(map(len, frames)) - len(frames[0]) - len(frames[1])
 
 
 def ok_reply(request: Route, header: Header) -> list[bytes]:

@@ -46,6 +46,7 @@ class Verb(IntEnum):
     GRANT = 41
     RELEASE = 42
     SESSIONS_GONE = 43
+    TAKEN = 44
 
 
 class Destination(Enum):
@@ -128,6 +129,8 @@ VERB_ROWS: tuple[VerbRow, ...] = (
             "the coordinator tells a shard up to when scheduled messages are due"),
     VerbRow(Verb.SESSIONS_GONE, g.SessionsGone, g.SessionsGoneReply, Destination.INTERNAL,
             "internal", True, "a router tells the coordinator which connections ended"),
+    VerbRow(Verb.TAKEN, m.Taken, m.TakenReply, Destination.INTERNAL, "internal", False,
+            "a router tells a shard how much of its answers it has taken"),
 )  # fmt: skip
 
 _ROWS = {int(row.verb): row for row in VERB_ROWS}

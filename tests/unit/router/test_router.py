@@ -33,6 +33,7 @@ from shardmq.actors.protocol.limits import (
 from shardmq.actors.protocol.verbs import VERB_ROWS, Destination, Verb
 from shardmq.router.admission import RESEND_MS
 from shardmq.router.router import GRACE_MS, STOP_WAIT_MS
+from shardmq.router.takings import TELL_BYTES
 from support.manual import at
 from support.routers import EPOCH, PEER, answer, code_of, error_of, front, started
 
@@ -340,3 +341,22 @@ def test_a_stop_does_not_wait_for_ever() -> None:
     assert code_of(router.handle([], at(10 + STOP_WAIT_MS))) == Code.SHUTTING_DOWN
     assert router.drained()
     assert router.wake_at_ms is None
+
+
+def test_requests_of_a_peer_that_takes_no_answers_are_refused_until_it_does() -> None:
+    # Found by scripts/stuck_consumers.py: who never read had a thousand answers made at a time.
+    router = started()
+    choked = {PEER}
+    router.heed(choked)
+    assert error_of(router.handle([front(Verb.FETCH)], at(0))).name == "BUSY"
+    choked.clear()
+    assert router.handle([front(Verb.FETCH, request_id=2)], at(1))[0][0] == "shard-0"
+
+
+def test_a_shard_hears_how_much_of_its_answers_was_taken() -> None:
+    router = started()
+    [asked] = router.handle([front(Verb.FETCH)], at(0))
+    told = router.handle([answer(asked, bytes(TELL_BYTES))], at(1))
+    assert [one[0] for one in told] == ["shard-0", "front"]
+    assert router.handle([answer(told[0])], at(2)) == [], "nobody waits for what it answers"
+    assert not router.stats()["late_replies"]

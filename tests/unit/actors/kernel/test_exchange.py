@@ -165,6 +165,7 @@ def test_a_burst_of_small_answers_to_one_slow_peer_is_not_lost(
 
     eventually(all_there)
     assert actor.figures()["dropped"] == 0
+    assert not actor.choked
 
 
 def test_an_answer_to_a_peer_that_is_gone_is_dropped(opened: Open, directory: Path) -> None:

@@ -93,3 +93,15 @@ def test_what_waits_is_bounded_by_letter_peer_and_bytes() -> None:
     kept = sum(late.keep(letter(b"%d" % number, large)) for number in range(1_000))
     assert kept == (BYTES_MAX - 4 * PEER_LETTERS_MAX) // LETTER_BYTES_MAX
     assert late.bytes <= BYTES_MAX
+
+
+def test_a_peer_is_choked_from_a_letter_without_room_until_one_leaves_or_it_is_gone() -> None:
+    late = LateLetters()
+    assert not late.keep(letter(text=bytes(LETTER_BYTES_MAX + 1)))
+    assert late.keep(letter(peer=b"gone"))
+    assert late.choked == {b"peer", b"gone"}
+    late.keep(letter())
+    late.offer(Pipe())
+    assert late.choked == {b"peer"}
+    late.offer(Pipe(room=1))
+    assert not late.choked

@@ -35,7 +35,7 @@ def test_a_verb_is_found_by_its_number_and_an_unknown_one_is_not() -> None:
 
 def test_verbs_between_processes_are_marked_as_such() -> None:
     internal = [row.verb for row in VERB_ROWS if row.destination is Destination.INTERNAL]
-    assert internal == [Verb.DEFINE, Verb.GRANT, Verb.RELEASE, Verb.SESSIONS_GONE]
+    assert internal == [Verb.DEFINE, Verb.GRANT, Verb.RELEASE, Verb.SESSIONS_GONE, Verb.TAKEN]
 
 
 def test_numbers_fit_the_route_frame() -> None:
