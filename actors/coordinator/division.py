@@ -59,6 +59,7 @@ class Division:
         self._revoked: dict[int, float] = {}
         """Queue -> until when its holder has time (monotonic, ms)."""
         self._released: set[int] = set()
+        self._last_view: tuple[str, Plan, list[AssignedQueue]] | None = None
         for row in rows.values():
             self._unconfirmed.add(row.queue)
             if row.member:
@@ -97,7 +98,12 @@ class Division:
         return not self._unconfirmed.isdisjoint(self._held.get(member, ()))
 
     def view(self, member: str) -> list[AssignedQueue]:
-        """All that a member may use."""
+        """All that a member may use. Not to be changed: all members of a work group are shown the
+        same."""
+        if self._last_view is not None:
+            name, plan, known = self._last_view
+            if name == member and plan is self.plan:
+                return known
         found = []
         for queue in sorted(self._held.get(member, ())):
             place = self.plan.get(queue)
@@ -113,6 +119,7 @@ class Division:
                     revoked=queue in self._revoked,
                 )
             )
+        self._last_view = member, self.plan, found
         return found
 
     def pending_reset(self, queue: int) -> Position | None:
@@ -148,14 +155,14 @@ class Division:
             member = self._wanted.get(queue, NOBODY)
             if holder == member and queue not in self._released:
                 if self._revoked.pop(queue, None) is not None:
-                    self.news[holder] = None
+                    self._changed(holder)
             elif row is not None and self._is_in_doubt(row):
                 continue
             elif holder not in alive or queue in self._released or queue in self._unshown:
                 free.append((queue, member))
             elif may_revoke and queue not in self._revoked:
                 self._revoked[queue] = alive[holder]
-                self.news[holder] = None
+                self._changed(holder)
         return free
 
     def _is_in_doubt(self, row: GrantRow) -> bool:
@@ -176,19 +183,21 @@ class Division:
             if row is not None and (row.member, row.generation) == (member, held.generation):
                 is_news |= held.queue not in self._released
                 self._released.add(held.queue)
+                self._last_view = None
         return is_news
 
     def abandoned(self, member: str) -> None:
         """A member is gone. Should one of that name come again, it gets new generations, so that
         the shards tell both apart."""
         self._released |= self._held.get(member, set())
+        self._last_view = None
 
     def impatient(self, now_ms: float) -> bool:
         """Counts queues as released whose holder's time is over; True if there are any."""
         late = [queue for queue, until_ms in self._revoked.items() if until_ms <= now_ms]
         for queue in late:
             self._released.add(queue)
-            self.news[self._rows[queue].member] = None
+            self._changed(self._rows[queue].member)
             del self._revoked[queue]
         return bool(late)
 
@@ -213,7 +222,7 @@ class Division:
         self._unconfirmed.discard(queue)
         self._unshown.discard(queue)
         if row.member:
-            self.news[row.member] = None
+            self._changed(row.member)
         return was_in_doubt
 
     def gone(self, queues: Collection[int]) -> None:
@@ -225,6 +234,11 @@ class Division:
             self._unconfirmed.discard(queue)
             self._unshown.discard(queue)
 
+    def _changed(self, member: str) -> None:
+        """What a member is shown is not what it was."""
+        self.news[member] = None
+        self._last_view = None
+
     def _leave_holder(self, queue: int) -> None:
         former = self._rows.get(queue)
         if former is not None and former.member:
@@ -232,7 +246,7 @@ class Division:
             queues.discard(queue)
             if not queues:
                 del self._held[former.member]
-            self.news[former.member] = None
+            self._changed(former.member)
         self._revoked.pop(queue, None)
         self._released.discard(queue)
 

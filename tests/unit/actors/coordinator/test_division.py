@@ -162,6 +162,15 @@ def test_queues_that_left_the_plan_are_left_over_until_somebody_acts() -> None:
     assert (division.leftover(), division.row(3), division.held_by("a")) == ([], None, 2)
 
 
+def test_a_view_is_made_once_for_all_who_are_shown_the_same() -> None:
+    division = new()
+    grant(division, *aim(division, "a"))
+    assert division.view("a") is division.view("a")
+    former = division.view("a")
+    grant(division, (1, "a"))
+    assert division.view("a") != former
+
+
 def test_nobody_gets_more_than_fits_in_an_answer() -> None:
     count = module.MEMBER_QUEUES_MAX + 10
     wanted = dict.fromkeys(range(count), "a") | {count: "b"}
@@ -231,6 +240,13 @@ class Machine(RuleBasedStateMachine):
     def one_believer(self) -> None:
         believers = [queue for one in self.believes.values() for queue in one]
         assert len(believers) == len(set(believers))
+
+    @invariant()
+    def what_is_shown_is_what_is_so(self) -> None:
+        for name in "abc":
+            known = self.division.view(name)
+            self.division._last_view = None
+            assert self.division.view(name) == known
 
     def teardown(self) -> None:
         if not self.alive:
