@@ -34,7 +34,7 @@ class GroupMember(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     queues: int
-    """How many it holds."""
+    """How many it holds; in a work group all."""
     silent: float
     """Seconds since it was last heard of."""
     lease: float
@@ -48,13 +48,15 @@ class GroupQueue(msgspec.Struct, frozen=True, kw_only=True):
     queue_id: int
     shard: int
     owner: str | None
-    """The member that holds it."""
+    """The member that holds it; `*` in a work group: all members do."""
     committed: int | None
     """First offset that is not done; None: the group has never been here."""
     latest: int
     """Offset behind the last message."""
     lag: int
     """Messages that the subscription selects and that are not done."""
+    in_flight: int
+    """Those of them that a receiver of a work group has in hand, and nobody else gets."""
     oldest_at: datetime | None
     """When the oldest of them was stored; None if nothing is left to do."""
 
@@ -74,6 +76,11 @@ class GroupDescription(msgspec.Struct, frozen=True, kw_only=True):
     def lag(self) -> int:
         """Messages that are not done, over all queues."""
         return sum(queue.lag for queue in self.queues)
+
+    @property
+    def in_flight(self) -> int:
+        """Messages that receivers of a work group have in hand, over all queues."""
+        return sum(queue.in_flight for queue in self.queues)
 
     @property
     def oldest_at(self) -> datetime | None:
@@ -218,6 +225,7 @@ def _queue(row: g.QueueOwner, cursor: g.CursorResult, owner: str | None) -> Grou
         committed=None if is_new else cursor.floor,
         latest=cursor.latest,
         lag=cursor.latest - cursor.earliest if is_new else cursor.lag,
+        in_flight=cursor.in_flight,
         oldest_at=datetime_of(cursor.oldest_at_ms) if cursor.oldest_at_ms else None,
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from shardmq.actors.kernel.clock import SystemClock
+from shardmq.actors.protocol.work_messages import WORK_MODELS
 
 from ..quantities import QuantityError
 from .errors import EXIT_USAGE, CliError
@@ -26,6 +27,7 @@ from .reading import start_of
 
 if TYPE_CHECKING:
     from shardmq.client import Admin, GroupDescription
+    from shardmq.client.groups import GroupQueue
 
 __all__ = ["command"]
 
@@ -74,7 +76,9 @@ def list_groups(names: bool, form: Form, timeout: float, url: str) -> None:
 def describe(group: str, form: Form, timeout: float, url: str) -> None:
     """Show a group: its members, who reads which queue, and how far behind.
 
-    Lag counts the messages that the subscription selects and that are not done yet.
+    Lag counts the messages that the subscription selects and that are not done yet. In a work group
+    all members read all queues: the owner is `*`, and of the lag so many messages are in flight,
+    in the hands of a receiver for now.
 
     \b
     Examples:
@@ -105,7 +109,8 @@ def describe(group: str, form: Form, timeout: float, url: str) -> None:
 def delete(group: str, yes: bool, form: Form, timeout: float, url: str) -> None:
     """Forget a group and where it is. Without --yes only say what would go.
 
-    A group with members is not deleted: stop them first. Its retry and dead letter topics stay.
+    A group with members is not deleted: stop them first. What waits for another attempt goes, too;
+    its dead letters stay.
 
     \b
     Examples:
@@ -234,6 +239,7 @@ def _summary(group: GroupDescription) -> dict[str, Any]:
         "topics": sorted(group.subscriptions),
         "queues": len(group.queues),
         "lag": group.lag,
+        "in_flight": _in_flight(group, group),
     }
 
 
@@ -241,11 +247,17 @@ def _record(group: GroupDescription) -> dict[str, Any]:
     return {
         "name": group.name,
         "model": group.model,
-        "strategy": group.strategy,
+        "strategy": None if group.model in WORK_MODELS else group.strategy,
         "subscriptions": dict(group.subscriptions),
         "lag": group.lag,
+        "in_flight": _in_flight(group, group),
         "oldest_at": moment_text(group.oldest_at),
     }
+
+
+def _in_flight(group: GroupDescription, counted: GroupDescription | GroupQueue) -> int | None:
+    """None where nothing is ever handed out message by message."""
+    return counted.in_flight if group.model in WORK_MODELS else None
 
 
 def _member_rows(group: GroupDescription) -> list[dict[str, Any]]:
@@ -270,6 +282,7 @@ def _queue_rows(group: GroupDescription) -> list[dict[str, Any]]:
             "committed": queue.committed,
             "latest": queue.latest,
             "lag": queue.lag,
+            "in_flight": _in_flight(group, queue),
             "oldest_at": moment_text(queue.oldest_at),
         }
         for queue in group.queues

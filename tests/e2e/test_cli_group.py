@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 
+from shardmq.actors.protocol import group_messages as g
+from shardmq.actors.protocol.verbs import Verb
 from shardmq.client import Admin, Message, Producer
 from shardmq.client.errors import GroupNotFound
 from shardmq.client.groups import GroupMember
 from shardmq.router import Broker
 from support.actors import eventually
 from support.cli import command, environment, rows, run
+from support.raw_client import RawClient
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +169,41 @@ def test_a_group_is_deleted_only_with_yes_and_without_members(url: str) -> None:
     assert json.loads(gone.stderr)["code"] == "GROUP_NOT_FOUND"
 
 
+def test_a_work_group_is_everybodys_and_is_reset_and_deleted_like_others(url: str) -> None:
+    topic = filled(url, "work")
+    with RawClient(url) as client, RawClient(url) as other:
+        group_id, _ = worker(client, "jobs", topic, "ann")
+        worker(other, "jobs", topic, "bob")
+        shown = run("group", "describe", "jobs", "-o", "json", url=url)
+        record = json.loads(shown.stdout)
+        assert (record["model"], record["strategy"], record["lag"]) == ("work", None, 12)
+        assert [(one["member"], one["queues"]) for one in record["members"]] == [
+            ("ann", 4),
+            ("bob", 4),
+        ]
+        assert {(one["owner"], one["in_flight"]) for one in record["queues"]} == {("*", 0)}
+        listed = rows(run("group", "list", "-o", "jsonl", url=url))
+        (row,) = (one for one in listed if one["name"] == "jobs")
+        assert (row["model"], row["members"], row["queues"], row["lag"]) == ("work", 2, 4, 12)
+        words = ["group", "reset-offsets", "jobs", topic, "--to", "latest", "-o", "jsonl"]
+        tried = rows(run(*words, url=url))
+        assert [(one["before"], one["after"], one["moved"]) for one in tried] == [(0, 3, False)] * 4
+        moved = rows(run(*words, "--yes", url=url))
+        assert [(one["before"], one["after"], one["moved"]) for one in moved] == [(0, 3, True)] * 4
+        with Admin(url) as admin:
+            assert (admin.describe_group("jobs").lag, admin.describe_group("jobs").in_flight) == (
+                0,
+                0,
+            )
+        refused = json.loads(run("group", "delete", "jobs", "--yes", "-o", "json", url=url).stderr)
+        assert (refused["code"], "ann, bob" in refused["message"]) == ("GROUP_IN_USE", True)
+        for one, name in ((client, "ann"), (other, "bob")):
+            one.insist(Verb.GROUP_LEAVE, g.GroupLeave(group_id=group_id, member=name))
+    table = run("group", "describe", "jobs", url=url).stdout.decode()
+    assert "owner  committed  latest  lag  in_flight" in table
+    assert run("group", "delete", "jobs", "--yes", url=url).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("words", "code", "status"),
     [
@@ -216,6 +254,20 @@ def test_names_of_groups_complete(url: str) -> None:
     ):
         found = complete.get_completions(words, "completed-")
         assert [item.value for item in found] == ["completed-group"]
+
+
+def worker(
+    client: RawClient, group: str, topic: str, name: str
+) -> tuple[int, list[g.AssignedQueue]]:
+    """A new member of a work group: the group's id and the queues that everybody has."""
+    join = g.GroupJoin(
+        group=group, member=name, subscriptions=[g.Subscription(topic=topic)], model="work",
+        start=g.Start(at="earliest"), retries=True,
+    )  # fmt: skip
+    group_id = client.insist(Verb.GROUP_JOIN, join).group_id
+    events = g.Events(group_id=group_id, member=name)
+    queues: list[g.AssignedQueue] = eventually(lambda: client.insist(Verb.EVENTS, events).queues)
+    return group_id, queues
 
 
 def members_of(admin: Admin, group: str) -> list[GroupMember]:

@@ -103,6 +103,43 @@ def test_a_broadcasting_group_is_where_its_members_are() -> None:
     assert [one.group_id for one in asked] == [8, 9]
 
 
+def test_a_work_group_tells_what_its_receivers_have_in_hand() -> None:
+    wired = Wired()
+    route = wired.broker.create("t", 2)
+    queues = [
+        g.QueueOwner(topic="t", queue_id=row.queue_id, queue=row.number, shard=row.shard, owner="*")
+        for row in route.queues
+    ]
+    told = g.GroupDescription(
+        group="g", group_id=7, model="work_fifo", strategy="sticky", queues=queues,
+        members=[g.MemberInfo(member=name, queues=2) for name in ("you", "me")],
+    )  # fmt: skip
+    cursors = [
+        g.CursorResult(queue=row.number, member="*", floor=3, latest=9, lag=6, in_flight=2 + at)
+        for at, row in enumerate(route.queues)
+    ]
+    by_verb = {
+        Verb.GROUP_DESCRIBE: lambda asked: told,
+        Verb.CURSORS: lambda asked: g.CursorsReply(
+            queues=[one for one in cursors if one.queue in asked.queues]
+        ),
+    }
+
+    def answer(route: Any, header: bytes, _: Any) -> Any:
+        if route.verb not in by_verb:
+            return None
+        asked = decode_header(header, g.Cursors) if route.verb == Verb.CURSORS else None
+        return Code.OK, by_verb[route.verb](asked)
+
+    wired.broker.answer = answer
+    found = run_flow(wired, describe_group("g"))
+    assert [(one.name, one.queues) for one in found.members] == [("me", 2), ("you", 2)]
+    assert [(one.owner, one.lag, one.in_flight) for one in found.queues] == [
+        ("*", 6, 2), ("*", 6, 3),
+    ]  # fmt: skip
+    assert (found.lag, found.in_flight) == (12, 5)
+
+
 def test_a_reset_says_where_queues_were_and_where_they_are() -> None:
     wired = Wired()
     result = g.ResetResult(queue_id=1, queue=2, before=None, after=9)
