@@ -4,6 +4,8 @@
 push     a backlog of 100 B messages, one PushConsumer with a listener that only counts
 batch    the same, the listener gets lists of 32
 pull     the same with PullConsumer.poll and auto-commit
+members  the same with 1, 2 and 4 PushConsumers of one group, each a process; with the processor
+         seconds of each run's members and broker for a million messages
 latency  an open-loop stream at --rate through a PushConsumer: from the send to the listener
 
 Each in a group of its own, started fresh, against a broker of its own on an empty directory.
@@ -14,10 +16,14 @@ from __future__ import annotations
 import argparse
 import json
 import struct
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from typing import Any
+
+import psutil
 
 from shardmq.client import Admin, Message, Producer, PullConsumer, PushConsumer
 from shardmq.router import Broker
@@ -78,6 +84,53 @@ def pulled(url: str, total: int) -> int:
     return count.rate()
 
 
+def member(url: str, group: str) -> None:
+    """One member, in a process of its own: says when its first and its last message came."""
+    count = Count(sys.maxsize)
+    ended_s = 0.0
+
+    def listener(message: Any) -> None:
+        nonlocal ended_s
+        count.add(1)
+        ended_s = time.perf_counter()
+
+    with PushConsumer(url, group=group, start_from="earliest") as consumer:
+        consumer.subscribe(TOPIC, "*", listener)
+        consumer.start()
+        print("ready", flush=True)
+        sys.stdin.readline()
+    print(json.dumps([count.seen, count.began_s, ended_s]), flush=True)
+
+
+def of_members(broker: Broker, total: int, members: int) -> dict[str, float]:
+    """Messages a second of several members of one group, and what they cost."""
+    group = f"members-{members}"
+    words = [sys.executable, __file__, "--member", group, "--url", broker.url]
+    before = {pid: sum(psutil.Process(pid).cpu_times()[:2]) for pid in broker.pids().values()}
+    pipe = subprocess.PIPE
+    processes = [
+        subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) for _ in range(members)
+    ]
+    with Admin(broker.url) as admin:
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        until_s = time.perf_counter() + WAIT_S
+        while admin.describe_group(group).lag and time.perf_counter() < until_s:
+            time.sleep(0.2)
+    cpu_s = sum(sum(psutil.Process(one.pid).cpu_times()[:2]) for one in processes)
+    cpu_s += sum(sum(psutil.Process(pid).cpu_times()[:2]) - was for pid, was in before.items())
+    rows = [json.loads(process.communicate("end\n")[0]) for process in processes]
+    seen = sum(row[0] for row in rows)
+    assert seen >= total, f"only {seen:,} of {total:,} came"
+    began_s = min(row[1] for row in rows if row[0])
+    ended_s = max(row[2] for row in rows)
+    return {
+        "per_second": round(seen / (ended_s - began_s)),
+        "cpu_seconds_a_million": round(1e6 * cpu_s / seen, 2),
+    }
+
+
 def latencies(url: str, rate: int, seconds: float) -> dict[str, float]:
     """Milliseconds from send to listener, at `rate` messages a second whatever comes back."""
     taken_ms: list[float] = []
@@ -127,7 +180,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of the stream")
     parser.add_argument("--queues", type=int, default=8)
     parser.add_argument("--shards", type=int, default=2)
+    for name in ("--member", "--url"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.member:
+        member(options.url, options.member)
+        return
     with (
         tempfile.TemporaryDirectory(prefix="shardmq-rates-") as folder,
         Broker(folder, shards=options.shards, listen="tcp://127.0.0.1:0") as broker,
@@ -142,6 +200,7 @@ def main() -> None:
             "push_per_second": pushed(broker.url, total, None),
             "batch_of_32_per_second": pushed(broker.url, total, 32),
             "pull_per_second": pulled(broker.url, total),
+            "members": {count: of_members(broker, total, count) for count in (1, 2, 4)},
             "latency_ms": latencies(broker.url, options.rate, options.seconds),
         }
     print(json.dumps(result, indent=2))
