@@ -40,16 +40,18 @@ def command() -> None:
 
 
 @command.command("list")
+@click.option("-a", "--all", "is_all", is_flag=True, help="Groups that have none, too.")
 @output_option
 @timeout_option
 @url_option
-def list_letters(form: Form, timeout: float, url: str) -> None:
+def list_letters(is_all: bool, form: Form, timeout: float, url: str) -> None:
     """List the groups that have dead letters.
 
     \b
     Examples:
     $ shardmq dlq list
-    $ shardmq dlq list -o jsonl | jq 'select(.letters > 0) | .group'
+    $ shardmq dlq list -o jsonl | jq -r .group
+    $ shardmq dlq list --all
     """
     from shardmq.client import Admin
 
@@ -58,9 +60,10 @@ def list_letters(form: Form, timeout: float, url: str) -> None:
         for name in admin.topics(system=True):
             if name.startswith(DLQ_PREFIX):
                 letters = admin.describe_topic(name).messages
-                group = name.removeprefix(DLQ_PREFIX)
-                rows.append({"group": group, "letters": letters, "topic": name})
-    print_list(rows, form, empty="no group has ever had a dead letter")
+                if letters or is_all:
+                    group = name.removeprefix(DLQ_PREFIX)
+                    rows.append({"group": group, "letters": letters, "topic": name})
+    print_list(rows, form, empty="no group has dead letters")
 
 
 def _choosing(function: Any) -> Any:

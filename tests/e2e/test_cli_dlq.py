@@ -93,6 +93,21 @@ def test_dead_letters_are_listed_and_shown_with_what_they_were(url: str) -> None
     assert "ValueError" not in text
 
 
+def test_groups_without_dead_letters_are_listed_only_when_asked_for(url: str) -> None:
+    with Admin(url) as admin:
+        admin.create_topic("lively", queues=1)
+    with RawClient(url) as client:
+        join = g.GroupJoin(
+            group="careful", member="a", subscriptions=[g.Subscription(topic="lively")],
+            retries=True,
+        )  # fmt: skip
+        client.insist(Verb.GROUP_JOIN, join)
+    listed = rows(run("dlq", "list", "-o", "jsonl", url=url))
+    assert "careful" not in [row["group"] for row in listed]
+    listed = rows(run("dlq", "list", "--all", "-o", "jsonl", url=url))
+    assert {"group": "careful", "letters": 0, "topic": "%DLQ%careful"} in listed
+
+
 def test_resend_shows_what_it_would_send_and_then_sends_it(url: str) -> None:
     died(url, "resent", "resend", "ValueError", "TimeoutError", "ValueError")
     shown = run("dlq", "resend", "resend", "-o", "json", url=url)
