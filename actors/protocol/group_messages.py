@@ -62,14 +62,16 @@ class GroupJoin(Header, kw_only=True):
     subscriptions: Annotated[list[Subscription], Meta(max_length=GROUP_SUBSCRIPTIONS_MAX)]
     """The same for all members of a group."""
     model: Model = "clustering"
+    """In a work group every member holds every queue, and messages are handed out one by one."""
     strategy: Strategy | None = None
-    """None: the group's, or sticky for a new one."""
+    """None: the group's, or sticky for a new one. A work group divides nothing and ignores it."""
     start: Start = msgspec.field(default_factory=Start)
     """Where queues start that the group has no cursor on."""
     lease_ms: U63 = 0
     """A member that was silent for so long loses its queues; 0: the broker's default."""
     retries: bool = False
-    """The group shall have a retry and a dead letter topic; members get the former's queues."""
+    """The group shall have a retry and a dead letter topic; members get the former's queues. A work
+    group has dead letters only."""
 
 
 class GroupJoinReply(Header, kw_only=True):
@@ -167,6 +169,7 @@ class QueueOwner(Header, kw_only=True):
     shard: U32
     generation: U63 = 0
     owner: str | None = None
+    """`*`: all members of a work group."""
 
 
 class GroupDescription(Header, kw_only=True):
