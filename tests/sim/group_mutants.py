@@ -116,7 +116,7 @@ def shows_a_queue_before_its_shard_has_answered() -> list[tuple[Any, str, Any]]:
         right(self, row)
         self._unshown.discard(row.queue)
         self._unconfirmed.discard(row.queue)
-        self.news[row.member] = None
+        self._changed(row.member)
 
     return [(Division, "granted", granted)]
 
@@ -129,7 +129,7 @@ def leaves_grants_out_of_the_snapshot() -> list[tuple[Any, str, Any]]:
         state = right(self, bucket)
         if state is None:
             return None
-        return [state[0], [[group, cursor_ids, []] for group, cursor_ids, _ in state[1]]]
+        return [state[0], [[group, ids, [], roster] for group, ids, _, roster in state[1]]]
 
     return [(Groups, "snapshot", snapshot)]
 
