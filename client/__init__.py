@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .producer import Producer
     from .push import PushConsumer
     from .received import ReceivedMessage
+    from .simple import SimpleConsumer
     from .topics import QueueDescription, TopicDescription
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Retry",
     "SendFuture",
     "SendReceipt",
+    "SimpleConsumer",
     "TopicDescription",
     "aio",
     "errors",
@@ -54,6 +56,7 @@ _HOME = {
     "Retry": "group.outcomes",
     "SendFuture": "produce.receipts",
     "SendReceipt": "produce.receipts",
+    "SimpleConsumer": "simple",
     "TopicDescription": "topics",
 }
 

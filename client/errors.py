@@ -17,7 +17,7 @@ them. Knows no sockets and no requests.
         ├── Busy, DiskFull, ReadOnly, Unavailable, TimedOut
         ├── GroupNotFound, GroupInUse, SubscriptionConflict
         ├── Fenced                   a queue was given to another member of the group
-        ├── ReceiptExpired           a message was given to others in the meantime
+        ├── ReceiptExpired           too late; has messages, others may have them by now
         ├── OffsetOutOfRange         has topic, queue_id, offset, earliest, latest
         └── DamagedRecord            has topic, queue_id, offset, next_offset
 
@@ -207,9 +207,12 @@ class Fenced(RemoteError):
 
 
 class ReceiptExpired(RemoteError):
-    """The message was given to others in the meantime."""
+    """Too late: the messages have become visible to others, or were given to them. The rest of what
+    the call named is settled."""
 
     code = Code.RECEIPT_EXPIRED
+    messages: Any = ()
+    """Those that came too late, a list of ReceivedMessage."""
 
 
 class OffsetOutOfRange(RemoteError):

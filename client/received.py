@@ -25,7 +25,15 @@ from shardmq.actors.protocol.batch import BatchError, BatchView, message_id
 from .message import shown
 from .times import datetime_of
 
-__all__ = ["Delivery", "Origin", "ReceivedMessage", "again", "messages_of", "place_of"]
+__all__ = [
+    "Delivery",
+    "Origin",
+    "ReceivedMessage",
+    "again",
+    "delivery_of",
+    "messages_of",
+    "place_of",
+]
 
 _NO_PROPERTIES: Mapping[str, str] = {}
 
@@ -53,6 +61,9 @@ class Delivery:
         self.attempt = 1
         """Of all its messages; those of a retry queue know better."""
         self.is_retry = topic.startswith(retries.RETRY_PREFIX)
+
+    def until_ms_of(self, index: int) -> int | None:
+        """Until when a message is nobody else's; None where that has no end."""
 
     def again(self, attempt: int) -> Delivery:
         """The same batch as it is delivered another time."""
@@ -174,6 +185,13 @@ class ReceivedMessage(msgspec.Struct, frozen=True, gc=False):
             return delivery.origins[self._index].attempt + delivery.attempt - 1
         return delivery.attempt
 
+    @property
+    def invisible_until(self) -> datetime | None:
+        """Of a message of a work queue: until when nobody else gets it, by the broker's clock.
+        None for other messages."""
+        until_ms = self._delivery.until_ms_of(self._index)
+        return None if until_ms is None else datetime_of(until_ms)
+
     def __repr__(self) -> str:
         return shown(self, ("queue_id", "offset", "message_id"))
 
@@ -211,6 +229,11 @@ def place_of(message: ReceivedMessage) -> int:
     delivery, index = message._delivery, message._index
     deltas = delivery.offset_deltas
     return delivery.base_offset + (deltas[index] if deltas else index)
+
+
+def delivery_of(message: ReceivedMessage) -> tuple[Delivery, int]:
+    """What a message came with, and its place in it."""
+    return message._delivery, message._index
 
 
 def again(message: ReceivedMessage, attempt: int) -> ReceivedMessage:

@@ -39,6 +39,7 @@ SHELLS: dict[str, str] = {
     "client/naming.py": "names of this host and this process",
     "client/producer.py": "blocks on a connection",
     "client/push.py": "threads that call listeners",
+    "client/simple.py": "blocks on a connection",
     "router/bench/conduct.py": "starts a broker and workers",
     "router/bench/load.py": "the clock of a measurement, real producers and consumers",
     "router/bench/machine.py": "reads what machine this is",

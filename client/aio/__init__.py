@@ -10,5 +10,6 @@ from .admin import Admin
 from .consumer import PullConsumer
 from .producer import PendingSend, Producer
 from .push import PushConsumer
+from .simple import SimpleConsumer
 
-__all__ = ["Admin", "PendingSend", "Producer", "PullConsumer", "PushConsumer"]
+__all__ = ["Admin", "PendingSend", "Producer", "PullConsumer", "PushConsumer", "SimpleConsumer"]

@@ -7,6 +7,7 @@ a while, longer with each attempt. To steer it by hand, raise or return one of t
 from __future__ import annotations
 
 import traceback
+from types import TracebackType
 from typing import Any, NamedTuple
 
 from shardmq.actors.protocol.limits import DELAY_MS_MAX, NACK_DETAIL_CHARS_MAX
@@ -15,7 +16,19 @@ from ..errors import InvalidArgument
 from ..received import ReceivedMessage
 from ..times import Duration, ms_of
 
-__all__ = ["Discard", "Failure", "Retry", "failure_of", "sendable", "steered", "timed_out"]
+__all__ = [
+    "CAUSE_CHARS_MAX",
+    "Discard",
+    "Failure",
+    "Retry",
+    "cause_of",
+    "checked_delay_ms",
+    "detail_of",
+    "failure_of",
+    "sendable",
+    "steered",
+    "timed_out",
+]
 
 CAUSE_CHARS_MAX = 1_000
 DETAIL_BYTES_MAX = 2 * NACK_DETAIL_CHARS_MAX
@@ -34,10 +47,7 @@ class Retry(Exception):
         self, reason: str = "the listener wants it again", *, delay: Duration | None = None
     ):
         super().__init__(reason)
-        self.delay_ms = None if delay is None else int(ms_of(delay, "delay"))
-        if self.delay_ms is not None and self.delay_ms > DELAY_MS_MAX:
-            days = DELAY_MS_MAX // (24 * 3_600_000)
-            raise InvalidArgument(f"delay is at most {days} days, not {delay!r}")
+        self.delay_ms = None if delay is None else checked_delay_ms(delay)
 
 
 class Discard(Exception):
@@ -67,10 +77,10 @@ class Failure(NamedTuple):
 def failure_of(message: ReceivedMessage, error: BaseException) -> Failure | None:
     """What an exception says of a message; None: that it is done."""
     if isinstance(error, Retry):
-        return Failure(message, _cause(error), "", error.delay_ms)
+        return Failure(message, cause_of(error), "", error.delay_ms)
     if isinstance(error, Discard):
-        return Failure(message, _cause(error), "", None, True) if error.dead_letter else None
-    return Failure(message, _cause(error), _detail(error), is_fault=True)
+        return Failure(message, cause_of(error), "", None, True) if error.dead_letter else None
+    return Failure(message, cause_of(error), detail_of(error, _behind(error)), is_fault=True)
 
 
 def steered(message: ReceivedMessage, outcome: Any) -> Failure | None:
@@ -85,6 +95,15 @@ def timed_out(message: ReceivedMessage, timeout_ms: float) -> Failure:
     return Failure(message, f"TimeoutError: the listener took more than {timeout_ms / 1000:g} s")
 
 
+def checked_delay_ms(delay: Duration) -> int:
+    """Raises InvalidArgument if it is no duration, or too long."""
+    delay_ms = int(ms_of(delay, "delay"))
+    if delay_ms > DELAY_MS_MAX:
+        days = DELAY_MS_MAX // (24 * 3_600_000)
+        raise InvalidArgument(f"delay is at most {days} days, not {delay!r}")
+    return delay_ms
+
+
 def sendable(text: str, chars_max: int, bytes_max: int, *, end: bool = False) -> str:
     """The start of a text, or its end, as the wire can carry it: without lone surrogates."""
     text = text[-chars_max:] if end else text[:chars_max]
@@ -94,7 +113,8 @@ def sendable(text: str, chars_max: int, bytes_max: int, *, end: bool = False) ->
     return encoded.decode(errors="ignore")
 
 
-def _cause(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
+    """An exception in one line, as the wire can carry it."""
     name = type(error).__name__
     try:
         text = f"{name}: {error}"
@@ -103,15 +123,16 @@ def _cause(error: BaseException) -> str:
     return sendable(text, CAUSE_CHARS_MAX, 2 * CAUSE_CHARS_MAX)
 
 
-def _detail(error: BaseException) -> str:
+def detail_of(error: BaseException, trace: TracebackType | None) -> str:
+    """Its stack, as the wire can carry it."""
     try:
-        text = "".join(traceback.format_exception(type(error), error, _behind(error)))
+        text = "".join(traceback.format_exception(type(error), error, trace))
     except BaseException as fault:  # as above
         text = f"the trace cannot be shown: {type(fault).__name__}"
     return sendable(text, NACK_DETAIL_CHARS_MAX, DETAIL_BYTES_MAX, end=True)
 
 
-def _behind(error: BaseException) -> Any:
+def _behind(error: BaseException) -> TracebackType | None:
     """The trace without the frame that called the listener."""
     trace = error.__traceback__
     return trace.tb_next if trace is not None and trace.tb_next is not None else trace

@@ -223,6 +223,7 @@ class Connection:
 
     def _follow(self, done: Callable[[], bool], until_ms: float, at: Now) -> Now:
         """Sleeps until the leader or the I/O thread has what is waited for."""
+        self.arm()  # the leader looks after the timers of what this thread asked for
         latch = threading.Lock()
         latch.acquire()
         waiter = _Waiter(done, latch.release)

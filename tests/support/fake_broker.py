@@ -13,6 +13,7 @@ from typing import Any
 
 from shardmq.actors.protocol import group_messages as g
 from shardmq.actors.protocol import messages as m
+from shardmq.actors.protocol import work_messages as w
 from shardmq.actors.protocol.batch import BATCH_HEADER_BYTES, BatchError, check_batch
 from shardmq.actors.protocol.checksum import crc32c, extend
 from shardmq.actors.protocol.codec import decode_header, encode_header
@@ -22,6 +23,7 @@ from shardmq.actors.protocol.verbs import Verb
 from shardmq.actors.protocol.verbs import row_of as verb_row_of
 
 from .fake_groups import FakeGroups
+from .fake_work import FakeWork
 
 LIMITS = m.Limits(
     body_bytes=4 << 20, properties_bytes=32767, batch_bytes=8 << 20, batch_messages=65536,
@@ -70,6 +72,7 @@ class FakeBroker:
         self.known_session = False
         self.parked: dict[int, tuple[Route, m.Fetch]] = {}
         self.groups = FakeGroups()
+        self.work = FakeWork(self.queues, lambda number: number % self.shards)
         self._numbers = 0
 
     # ------------------------------------------------------------------------------- topics
@@ -258,6 +261,8 @@ class FakeBroker:
                 replies.append(reply)
         for route, answer in self.groups.woken():
             replies.append(self._heard(route, answer))
+        for route, answer in self.work.woken():
+            replies.append(self._reply(route, answer))
         return replies
 
     # ------------------------------------------------------------------------------- groups
@@ -288,6 +293,17 @@ class FakeBroker:
 
     def _nack(self, route: Route, asked: g.Nack, _: list[bytes]) -> list[bytes]:
         return self._reply(route, self.groups.nack(asked))
+
+    def _receive(self, route: Route, asked: w.Receive, _: list[bytes]) -> list[bytes] | None:
+        answer = self.work.receive(route, asked)
+        return None if answer is None else self._reply(route, *answer)
+
+    def _settle(self, route: Route, asked: w.Settle, _: list[bytes]) -> list[bytes]:
+        return self._reply(route, self.work.settle(asked))
+
+    def end_waits(self) -> list[list[bytes]]:
+        """Replies to all who wait for something to receive: their time is over."""
+        return [self._reply(*one) for one in self.work.woken(all_of_them=True)]
 
     def _offsets(self, route: Route, asked: m.Offsets, _: list[bytes]) -> list[bytes]:
         results = []

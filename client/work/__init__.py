@@ -1,0 +1,1 @@
+"""Work queues: messages are received and settled one by one; the pure part of `SimpleConsumer`."""

@@ -1,0 +1,157 @@
+"""Settlement: one wish of a user about messages in hand, and what came of it. Pure.
+
+Messages of one receipt that lie side by side are one piece. A settlement is over when the broker
+has answered for each piece, so that an error tells the whole truth: what it does not name is
+settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
+
+from ..errors import ReceiptExpired, ShardMQError, TimedOut
+from ..received import ReceivedMessage, place_of
+from .handout import Handout, handout_of
+
+__all__ = ["ACK", "Act", "Piece", "Settlement"]
+
+_SHOWN_MAX = 3
+
+
+class Act(NamedTuple):
+    """What became of messages."""
+
+    act: Literal["ack", "nack", "invisible"] = "ack"
+    delay_ms: int | None = None
+    dead: bool = False
+    cause: str = ""
+    detail: str = ""
+
+
+ACK = Act()
+
+
+class Piece(NamedTuple):
+    """Messages side by side, of one settlement."""
+
+    handout: Handout
+    start: int
+    stop: int
+    settlement: Settlement
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Pieces that can be told as one stand side by side in this order."""
+        return self.handout.queue, self.handout.receipt.number, self.start
+
+
+class Settlement:
+    """Of some messages.
+
+    Args:
+        messages: one, or any number.
+        owner: the core of the consumer that received them.
+
+    Raises:
+        InvalidArgument: one was received by somebody else, or is no received message.
+    """
+
+    def __init__(self, messages: Any, act: Act, owner: object, until_ms: float) -> None:
+        self.act = act
+        self.until_ms = until_ms
+        self._rows = _rows_of(messages, owner)
+        self._open = 0
+        self._error: ShardMQError | None = None
+        self._expired: list[ReceivedMessage] = []
+        self._reason = ""
+
+    @property
+    def settled(self) -> bool:
+        return self._open == 0
+
+    def fault(self) -> ShardMQError | None:
+        """Why not all is settled, once it is over."""
+        if self._error is not None or not self._expired:
+            return self._error
+        names = [_name(message) for message in self._expired[:_SHOWN_MAX]]
+        if len(self._expired) > _SHOWN_MAX:
+            names.append(f"and {len(self._expired) - _SHOWN_MAX} more")
+        text = f"too late for {', '.join(names)}"
+        error = ReceiptExpired(f"{text}: {self._reason}" if self._reason else text)
+        error.messages = list(self._expired)
+        return error
+
+    # ----------------------------------------------------------------------- for the settler
+
+    def pieces(self) -> list[Piece]:
+        """What is to be told; then each piece is told to be done, too late, or failed."""
+        found = []
+        for handout, rows in self._rows.items():
+            offsets = sorted({place_of(message) for message in rows})
+            start = last = offsets[0]
+            for offset in offsets[1:]:
+                if offset != last + 1:
+                    found.append(Piece(handout, start, last + 1, self))
+                    start = offset
+                last = offset
+            found.append(Piece(handout, start, last + 1, self))
+        self._open = len(found)
+        return found
+
+    def done(self, piece: Piece, wall_ms: int) -> None:
+        """Settled, but for what `late` has named."""
+        if self._open:
+            self._open -= 1
+        if self.act.act == "invisible":
+            self._moved(piece, wall_ms)
+
+    def late(self, handout: Handout, start: int, stop: int, reason: str) -> None:
+        """The receipts of these offsets have expired. `done` follows."""
+        self._reason = reason
+        self._expired += [
+            message for message in self._rows[handout] if start <= place_of(message) < stop
+        ]
+
+    def failed(self, error: ShardMQError) -> None:
+        """One piece cannot be settled, or nobody knows."""
+        if self._open:
+            self._open -= 1
+            self._error = self._error or error
+
+    def give_up(self) -> None:
+        """Nobody waits for it any more."""
+        if self._open:
+            self._open = 0
+            text = "the broker did not answer in time: perhaps not all of it is settled"
+            self._error = self._error or TimedOut(text)
+
+    def _moved(self, piece: Piece, wall_ms: int) -> None:
+        handout = piece.handout
+        assert self.act.delay_ms is not None, "a message is invisible for a time"
+        until_ms = wall_ms + handout.receipt.ahead_ms + self.act.delay_ms
+        late = set(map(id, self._expired))
+        for message in self._rows[handout]:
+            if piece.start <= place_of(message) < piece.stop and id(message) not in late:
+                handout.moved[handout_of(message, handout.receipt.owner)[1]] = until_ms
+
+
+def _rows_of(messages: Any, owner: object) -> dict[Handout, list[ReceivedMessage]]:
+    given: Iterable[Any]
+    if isinstance(messages, ReceivedMessage) or not isinstance(messages, Iterable):
+        given = (messages,)
+    else:
+        given = messages
+    rows: dict[Handout, list[ReceivedMessage]] = {}
+    for message in given:
+        handout, _ = handout_of(message, owner)
+        found = rows.get(handout)
+        if found is None:
+            rows[handout] = [message]
+        else:
+            found.append(message)
+    return rows
+
+
+def _name(message: ReceivedMessage) -> str:
+    return f"offset {message.offset} in queue {message.queue_id} of {message.topic!r}"
