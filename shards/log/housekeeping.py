@@ -23,7 +23,7 @@ from .scan import Damage
 from .segment import SegmentFiles
 from .space import Space
 
-__all__ = ["Housekeeping"]
+__all__ = ["RETRY_MS", "Housekeeping"]
 
 TURN_EVERY_MS = 20.0
 """Least time between two pieces of housekeeping while there is something to sync."""
@@ -80,10 +80,17 @@ class Housekeeping:
         files = self._files
         if files.prepared_bytes or self.space.fits(used_bytes, files.active_bytes, payload_bytes):
             return True
-        if self.space.next_refused:
-            return False
+        return not self.space.next_refused and self._has_next(self._options.segment_bytes)
+
+    def has_next(self, first_bytes: int) -> bool:
+        """True if the next segment can be had for what may wait. `first_bytes`: of all that it
+        begins with."""
+        least_bytes = max(self._options.segment_bytes, first_bytes)
+        return not self.space.next_refused and self._has_next(least_bytes)
+
+    def _has_next(self, least_bytes: int) -> bool:
         try:
-            files.allocate_next(self._options.segment_bytes)
+            self._files.allocate_next(least_bytes)
         except OSError as error:
             if not is_disk_full(error):
                 raise

@@ -26,7 +26,7 @@ from . import setaside
 from .batches import Batches
 from .errors import FatalLogError, ReadOnlyLog
 from .flush import Flush
-from .housekeeping import Housekeeping
+from .housekeeping import RETRY_MS, Housekeeping
 from .io import LogIO
 from .jobs import DropJob, PrepareJob, ScrubJob, SealJob, SyncJob
 from .options import JournalOptions
@@ -242,10 +242,12 @@ class Journal(Batches):
             raise ReadOnlyLog(self._options.directory)
         length = PREFIX_BYTES + len(payload)
         files = self._files
-        # The bound on records waits while the disk has no next segment: this one has bytes left.
-        full = self._end + length > files.active.base + files.active_bytes or (
+        # The bound on records waits while the disk is full: this segment has bytes left.
+        house = self._housekeeping
+        full = not self._fits(length) or (
             self._records >= self._options.segment_records
-            and self._housekeeping.make_room(files.active_bytes, length)
+            and not house.space.full
+            and house.make_room(files.active_bytes, length)
         )
         if full and kind != SEGMENT:
             self._new_segment(length, now)
@@ -268,6 +270,10 @@ class Journal(Batches):
         self._appended += 1
         self._mark_at_ms = None if kind == MARK else now.mono_ms + self._options.mark_after_ms
         return record
+
+    def _fits(self, length: int) -> bool:
+        files = self._files
+        return self._end + length <= files.active.base + files.active_bytes
 
     def _new_segment(self, bytes_wanted: int, now: Now) -> None:
         """Roll. The old segment gets all that is buffered, the new one its header, and room for a
@@ -347,11 +353,24 @@ class Journal(Batches):
             self._append_slice(now)
         due = self._mark_at_ms
         if due is not None and now.mono_ms >= due and self._durable == self._end:
-            self._append(MARK, 0, 0, 0, 0, b"", now)
+            self._mark_at_ms = now.mono_ms + RETRY_MS
+            if self._may_take(PREFIX_BYTES):
+                self._append(MARK, 0, 0, 0, 0, b"", now)
+
+    def _may_take(self, length: int) -> bool:
+        """Whether there is room for what nobody waits for: never the last room, which is for the
+        owner's decisions."""
+        header_bytes = PREFIX_BYTES + len(segment_header(self._options.owner))
+        return self._fits(length) or self._housekeeping.has_next(header_bytes + length)
 
     def _append_slice(self, now: Now) -> None:
         series = self._series
+        place = series.place
         payload, last = series.cut()
+        if not self._may_take(PREFIX_BYTES + len(payload)):
+            series.place = place
+            self._slice_at_ms = now.mono_ms + RETRY_MS
+            return
         flags = LAST_SLICE if last else 0
         first = series.first_lsn if series.number else _OWN_LSN
         record = self._append(SNAPSHOT, 0, first, series.number, flags, payload, now)
@@ -369,7 +388,7 @@ class Journal(Batches):
         assert self._job is None, "the shell takes the job that is out back first"
         if not self._read_only:
             self._sync_now(now)
-            if self._mark_at_ms is not None:
+            if self._mark_at_ms is not None and self._may_take(PREFIX_BYTES):
                 self._append(MARK, 0, 0, 0, 0, b"", now)
                 self._sync_now(now)
         self._files.close()

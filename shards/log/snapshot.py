@@ -60,21 +60,23 @@ class SeriesWriter:
         """Lsn of slice 0, once that is written: the name of the series."""
         self.number = 0
         """Number of the next slice."""
-        self._projection = 0
-        self._bucket = 0
+        self.place = 0, 0
+        """(projection, bucket) that the next slice begins with."""
 
     def start(self) -> None:
         """Begin a series; one that was running is given up."""
         self.running = True
-        self.number = self._projection = self._bucket = 0
+        self.number, self.place = 0, (0, 0)
 
     def cut(self) -> tuple[bytes, bool]:
-        """Payload of the next slice, and whether it is the last. Bounded work."""
+        """Payload of the next slice, and whether it is the last. Bounded work. It is true for its
+        own lsn only: who does not write it sets `place` back."""
         assert self.running
         if not self._projections:
             return _encode(("", 0, 0, {})), True
-        projection = self._projections[self._projection]
-        first, size, states = self._bucket, 0, {}
+        number, first = self.place
+        projection = self._projections[number]
+        size, states = 0, {}
         stop = min(projection.buckets, first + self._buckets_max)
         at = first
         while at < stop and size < self._bytes_max:
@@ -84,10 +86,8 @@ class SeriesWriter:
                 states[at] = msgspec.Raw(packed)
                 size += len(packed)
             at += 1
-        self._bucket = at
-        if at >= projection.buckets:
-            self._projection, self._bucket = self._projection + 1, 0
-        last = self._projection == len(self._projections)
+        self.place = (number, at) if at < projection.buckets else (number + 1, 0)
+        last = self.place[0] == len(self._projections)
         return _encode((projection.name, first, at, states)), last
 
     def wrote(self, lsn: int, *, last: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from shardmq.actors.kernel.ports import Now
 from shardmq.shards.log.jobs import DropJob, PrepareJob, ScrubJob, SealJob, SyncJob
 from shardmq.shards.log.journal import Journal
+from shardmq.shards.log.record import PREFIX_BYTES
 from support.disk import Call, SimDisk
 from support.journals import Ledger, Model, batch_of, open_journal, options
 
@@ -242,3 +243,56 @@ def test_a_segment_with_enough_records_goes_on_while_a_full_disk_has_no_next_one
     case.jobs()
     case.fill(1)
     assert journal.stats().segments == 2
+
+
+def no_room(call: Call) -> None:
+    if call.name == "fallocate":
+        raise OSError(28, "No space left on device")
+
+
+def nearly_full(**changes: Any) -> Case:
+    """The first segment has 40 bytes left, too few for any record."""
+    case = Case(**changes)
+    rest_bytes = options().segment_bytes - case.journal.end
+    case.journal.append_state(bytes(rest_bytes - PREFIX_BYTES - 40), case.model.now())
+    case.journal.write()
+    return case
+
+
+def test_a_snapshot_waits_while_the_disk_has_no_next_segment() -> None:
+    case = nearly_full()
+    case.io.before = no_room
+    for _ in range(5):
+        case.journal.tick(case.model.now())
+    assert case.journal.stats().segments == 1
+    case.io.before = None
+    case.model.now(2_000)
+    case.jobs()
+    assert case.journal.keep_from > 0, "it was written as soon as there was room"
+    case.disk.kill()
+    _, ledger = open_journal(case.disk.io(), options(), case.model.now())
+    assert ledger.digest() == case.ledger.digest()
+
+
+def test_a_mark_waits_likewise_and_closing_needs_none() -> None:
+    case = nearly_full()
+    case.io.before = no_room
+    case.jobs()
+    for _ in range(3):
+        case.model.now(5_000)
+        case.jobs()
+    assert case.journal.stats().segments == 1
+    wake_at_ms = case.journal.wake_at_ms
+    assert wake_at_ms is not None
+    assert wake_at_ms > case.model.now(0).mono_ms, "nor does it spin"
+    case.journal.close(case.model.now())
+
+
+def test_below_the_watermark_a_segment_takes_more_than_its_number_of_records() -> None:
+    case = Case(segment_records=8, free_bytes_min=50_000)
+    case.disk.capacity_bytes = case.disk.used_bytes() + 20_000
+    case.model.now(10_000)
+    case.journal.tick(case.model.now())
+    for _ in range(12):
+        case.journal.append_state(b"one", case.model.now())
+    assert case.journal.stats().segments == 1
