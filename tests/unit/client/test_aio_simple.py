@@ -10,49 +10,37 @@ from typing import Any
 import pytest
 
 from shardmq.actors.protocol.verbs import Verb
-from shardmq.client import Message, Producer, aio, errors
-from support.clients import serve
-from support.fake_broker import FakeBroker
+from shardmq.client import aio, errors
+from support.served_work import ServedWork, served_work
 
 WAIT_SECONDS = 20.0
 
 
-class Served:
-    """A broker with a topic of 4 queues on 2 shards, behind a socket."""
-
-    def __init__(self, broker: FakeBroker, url: str) -> None:
-        self.broker = broker
-        self.url = url
-        self.broker.create("t", 4)
-
-    def send(self, count: int) -> None:
-        with Producer(self.url) as producer:
-            producer.send_batch([Message("t", b"%d" % n) for n in range(count)])
-
-    def run(self, scenario: Callable[[aio.SimpleConsumer], Awaitable[None]], **how: Any) -> None:
-        async def with_consumer() -> None:
-            self.broker.give("me", "t", 0, 1, 2, 3)
-            async with aio.SimpleConsumer(self.url, group="g", name="me", **how) as consumer:
-                consumer.subscribe("t")
-                await scenario(consumer)
-
-        asyncio.run(with_consumer())
-
-    async def until(self, true: Callable[[], object]) -> None:
-        began = time.monotonic()
-        while not true():
-            assert time.monotonic() - began < WAIT_SECONDS
-            await asyncio.sleep(0.005)
-
-
 @pytest.fixture
-def served() -> Iterator[Served]:
-    broker = FakeBroker()
-    with serve(broker) as url:
-        yield Served(broker, url)
+def served() -> Iterator[ServedWork]:
+    with served_work() as served:
+        yield served
 
 
-def test_messages_are_received_acked_failed_and_kept_longer(served: Served) -> None:
+def run(
+    served: ServedWork, scenario: Callable[[aio.SimpleConsumer], Awaitable[None]], **how: Any
+) -> None:
+    async def with_consumer() -> None:
+        async with aio.SimpleConsumer(served.url, group="g", name="me", **how) as consumer:
+            consumer.subscribe("t")
+            await scenario(consumer)
+
+    asyncio.run(with_consumer())
+
+
+async def until(true: Callable[[], object]) -> None:
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < WAIT_SECONDS
+        await asyncio.sleep(0.005)
+
+
+def test_messages_are_received_acked_failed_and_kept_longer(served: ServedWork) -> None:
     served.send(4)
 
     async def scenario(consumer: aio.SimpleConsumer) -> None:
@@ -65,11 +53,11 @@ def test_messages_are_received_acked_failed_and_kept_longer(served: Served) -> N
         await consumer.change_invisible(messages[3], 600)
         assert await consumer.receive(wait=0) == []
 
-    served.run(scenario)
+    run(served, scenario)
     assert (len(served.broker.work.done), len(served.broker.work.dead)) == (2, 1)
 
 
-def test_many_tasks_share_a_consumer_and_each_message_goes_to_one(served: Served) -> None:
+def test_many_tasks_share_a_consumer_and_each_message_goes_to_one(served: ServedWork) -> None:
     served.send(300)
     got: list[bytes] = []
 
@@ -81,24 +69,24 @@ def test_many_tasks_share_a_consumer_and_each_message_goes_to_one(served: Served
 
         await asyncio.gather(*(work() for _ in range(8)))
 
-    served.run(scenario)
+    run(served, scenario)
     assert sorted(got) == sorted(b"%d" % n for n in range(300))
 
 
-def test_too_late_is_an_error_that_names_the_messages(served: Served) -> None:
+def test_too_late_is_an_error_that_names_the_messages(served: ServedWork) -> None:
     served.send(1)
 
     async def scenario(consumer: aio.SimpleConsumer) -> None:
-        [message] = await consumer.receive(invisible_for=0.001)
-        await asyncio.sleep(0.01)
+        [message] = await consumer.receive(invisible_for=5)
+        served.pass_time(5_000)
         with pytest.raises(errors.ReceiptExpired) as caught:
             await consumer.ack(message)
         assert caught.value.messages == [message]
 
-    served.run(scenario)
+    run(served, scenario)
 
 
-def test_a_receive_that_is_cancelled_leaves_nothing_behind(served: Served) -> None:
+def test_a_receive_that_is_cancelled_leaves_nothing_behind(served: ServedWork) -> None:
     async def scenario(consumer: aio.SimpleConsumer) -> None:
         for _ in range(3):
             with pytest.raises(asyncio.TimeoutError):
@@ -108,13 +96,13 @@ def test_a_receive_that_is_cancelled_leaves_nothing_behind(served: Served) -> No
         served.send(1)
         assert len(await consumer.receive()) == 1
 
-    served.run(scenario)
+    run(served, scenario)
 
 
-def test_closing_ends_those_who_wait_and_may_be_repeated(served: Served) -> None:
+def test_closing_ends_those_who_wait_and_may_be_repeated(served: ServedWork) -> None:
     async def scenario(consumer: aio.SimpleConsumer) -> None:
         waiting = [asyncio.create_task(consumer.receive(wait=None)) for _ in range(3)]
-        await served.until(lambda: len(served.broker.work.parked) == 2)
+        await until(lambda: served.is_waited_at)
         await consumer.close()
         for outcome in await asyncio.gather(*waiting, return_exceptions=True):
             assert isinstance(outcome, errors.ClosedError)
@@ -122,45 +110,45 @@ def test_closing_ends_those_who_wait_and_may_be_repeated(served: Served) -> None
         with pytest.raises(errors.ClosedError):
             await consumer.ack([])
 
-    served.run(scenario)
+    run(served, scenario)
     assert served.broker.groups.left == ["me"]
 
 
-def test_a_start_that_failed_or_was_cancelled_can_be_repeated(served: Served) -> None:
+def test_a_start_that_failed_or_was_cancelled_can_be_repeated(served: ServedWork) -> None:
     async def scenario(consumer: aio.SimpleConsumer) -> None:
-        served.broker.answer = lambda route, *_: "lost" if route.verb == Verb.GROUP_JOIN else None
+        served.lose(Verb.GROUP_JOIN)
         with pytest.raises(errors.TimedOut):
             await consumer.receive()
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(consumer.start(), 0.05)
         with pytest.raises(errors.InvalidArgument, match="nothing was received"):
             await consumer.ack([])
-        served.broker.answer = lambda *_: None
-        served.broker.give("me", "t", 0, 1, 2, 3)
+        served.find()
+        served.give()
         served.send(1)
         assert len(await consumer.receive()) == 1
         with pytest.raises(errors.InvalidArgument, match="started"):
             consumer.subscribe("u")
         assert repr(consumer) == "<aio.SimpleConsumer>"
 
-    served.run(scenario, timeout=0.3)
+    run(served, scenario, timeout=0.3)
 
 
-def test_closing_ends_a_start_that_waits(served: Served) -> None:
+def test_closing_ends_a_start_that_waits(served: ServedWork) -> None:
     async def scenario(consumer: aio.SimpleConsumer) -> None:
-        served.broker.answer = lambda route, *_: "lost" if route.verb == Verb.GROUP_JOIN else None
+        served.lose(Verb.GROUP_JOIN)
         starting = asyncio.create_task(consumer.start())
-        await served.until(lambda: any(r.verb == Verb.GROUP_JOIN for r, *_ in served.broker.seen))
+        await until(lambda: served.was_asked(Verb.GROUP_JOIN))
         await consumer.close()
         with pytest.raises(errors.ClosedError):
             await starting
 
-    served.run(scenario)
+    run(served, scenario)
 
 
-def test_one_that_is_never_closed_says_so(served: Served) -> None:
+def test_one_that_is_never_closed_says_so(served: ServedWork) -> None:
     async def scenario(consumer: aio.SimpleConsumer) -> None:
         with pytest.warns(ResourceWarning, match=r"unclosed <aio\.SimpleConsumer>"):
             consumer.__del__()
 
-    served.run(scenario)
+    run(served, scenario)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,44 +12,23 @@ from typing import Any
 import pytest
 
 from shardmq.actors.protocol.verbs import Verb
-from shardmq.client import Message, Producer, ReceivedMessage, SimpleConsumer, errors
-from support.clients import serve
-from support.fake_broker import FakeBroker
+from shardmq.client import ReceivedMessage, SimpleConsumer, errors
+from support.served_work import ServedWork, served_work
 
 WAIT_SECONDS = 20.0
 
 
-class Served:
-    """A broker with a topic of 4 queues on 2 shards, behind a socket."""
-
-    def __init__(self, broker: FakeBroker, url: str) -> None:
-        self.broker = broker
-        self.url = url
-        self.broker.create("t", 4)
-
-    def send(self, count: int) -> None:
-        with Producer(self.url) as producer:
-            producer.send_batch([Message("t", b"%d" % n) for n in range(count)])
-
-    @contextmanager
-    def consumer(self, **how: Any) -> Iterator[SimpleConsumer]:
-        self.broker.give("me", "t", 0, 1, 2, 3)
-        with SimpleConsumer(self.url, group="g", name="me", **how) as consumer:
-            consumer.subscribe("t")
-            yield consumer
-
-    def until_parked(self) -> None:
-        began = time.monotonic()
-        while len(self.broker.work.parked) < 2:
-            assert time.monotonic() - began < WAIT_SECONDS, "nobody waits"
-            time.sleep(0.005)
-
-
 @pytest.fixture
-def served() -> Iterator[Served]:
-    broker = FakeBroker()
-    with serve(broker) as url:
-        yield Served(broker, url)
+def served() -> Iterator[ServedWork]:
+    with served_work() as served:
+        yield served
+
+
+@contextmanager
+def joined(served: ServedWork, **how: Any) -> Iterator[SimpleConsumer]:
+    with SimpleConsumer(served.url, group="g", name="me", **how) as consumer:
+        consumer.subscribe("t")
+        yield consumer
 
 
 def failing(call: Callable[[], Any]) -> threading.Thread:
@@ -68,9 +46,9 @@ def failing(call: Callable[[], Any]) -> threading.Thread:
     return thread
 
 
-def test_messages_are_received_acked_failed_and_kept_longer(served: Served) -> None:
+def test_messages_are_received_acked_failed_and_kept_longer(served: ServedWork) -> None:
     served.send(4)
-    with served.consumer() as consumer:
+    with joined(served) as consumer:
         messages: list[ReceivedMessage] = []
         while len(messages) < 4:
             messages += consumer.receive(wait=1)
@@ -88,24 +66,24 @@ def test_messages_are_received_acked_failed_and_kept_longer(served: Served) -> N
         assert (len(served.broker.work.done), len(served.broker.work.dead)) == (2, 1)
 
 
-def test_a_consumer_that_got_nothing_has_nothing_to_settle(served: Served) -> None:
-    with served.consumer() as consumer, pytest.raises(errors.InvalidArgument, match="nothing was"):
+def test_a_consumer_that_got_nothing_has_nothing_to_settle(served: ServedWork) -> None:
+    with joined(served) as consumer, pytest.raises(errors.InvalidArgument, match="nothing was"):
         consumer.ack([])
 
 
-def test_too_late_is_an_error_that_names_the_messages(served: Served) -> None:
+def test_too_late_is_an_error_that_names_the_messages(served: ServedWork) -> None:
     served.send(1)
-    with served.consumer() as consumer:
-        [message] = consumer.receive(invisible_for=0.001)
-        time.sleep(0.01)
+    with joined(served) as consumer:
+        [message] = consumer.receive(invisible_for=5)
+        served.pass_time(5_000)
         with pytest.raises(errors.ReceiptExpired) as caught:
             consumer.ack(message)
         assert caught.value.messages == [message]
 
 
-def test_many_threads_share_a_consumer_and_each_message_goes_to_one(served: Served) -> None:
+def test_many_threads_share_a_consumer_and_each_message_goes_to_one(served: ServedWork) -> None:
     served.send(300)
-    with served.consumer() as consumer, ThreadPoolExecutor(8) as threads:
+    with joined(served) as consumer, ThreadPoolExecutor(8) as threads:
 
         def work(_: int) -> list[bytes]:
             got: list[bytes] = []
@@ -119,11 +97,11 @@ def test_many_threads_share_a_consumer_and_each_message_goes_to_one(served: Serv
     assert len(served.broker.work.done) == 300
 
 
-def test_closing_ends_those_who_wait_and_may_be_repeated(served: Served) -> None:
-    with served.consumer() as consumer:
+def test_closing_ends_those_who_wait_and_may_be_repeated(served: ServedWork) -> None:
+    with joined(served) as consumer:
         consumer.start()
         waiting = [failing(lambda: consumer.receive(wait=None)) for _ in range(3)]
-        served.until_parked()
+        served.until(lambda: served.is_waited_at)
         consumer.close()
         for thread in waiting:
             thread.join(WAIT_SECONDS)
@@ -135,52 +113,47 @@ def test_closing_ends_those_who_wait_and_may_be_repeated(served: Served) -> None
     assert served.broker.groups.left == ["me"]
 
 
-def test_closing_waits_for_what_another_thread_settles(served: Served) -> None:
+def test_closing_waits_for_what_another_thread_settles(served: ServedWork) -> None:
     served.send(1)
-    with served.consumer() as consumer:
+    with joined(served) as consumer:
         messages = consumer.receive()
-        held = threading.Event()
-        served.broker.answer = lambda route, *_: (
-            "lost" if route.verb == Verb.SETTLE and not held.is_set() else None
-        )
+        served.lose(Verb.SETTLE)
         thread = failing(lambda: consumer.ack(messages))
-        while consumer._group is not None and consumer._group.settler.is_idle:
-            time.sleep(0.001)
-        held.set()
+        served.until(lambda: served.was_asked(Verb.SETTLE))
+        served.find()
         consumer.close()
         thread.join(WAIT_SECONDS)
         assert thread.error is None  # type: ignore[attr-defined]
     assert len(served.broker.work.done) == 1
 
 
-def test_closing_ends_a_start_that_waits(served: Served) -> None:
-    served.broker.answer = lambda route, *_: "lost" if route.verb == Verb.GROUP_JOIN else None
-    with served.consumer() as consumer:
+def test_closing_ends_a_start_that_waits(served: ServedWork) -> None:
+    served.lose(Verb.GROUP_JOIN)
+    with joined(served) as consumer:
         thread = failing(consumer.start)
-        while not any(route.verb == Verb.GROUP_JOIN for route, *_ in served.broker.seen):
-            time.sleep(0.005)
+        served.until(lambda: served.was_asked(Verb.GROUP_JOIN))
         consumer.close()
         thread.join(WAIT_SECONDS)
         assert isinstance(thread.error, errors.ClosedError)  # type: ignore[attr-defined]
 
 
-def test_a_start_that_failed_can_be_repeated(served: Served) -> None:
-    served.broker.answer = lambda route, *_: "lost" if route.verb == Verb.GROUP_JOIN else None
-    with served.consumer(timeout=0.2) as consumer:
+def test_a_start_that_failed_can_be_repeated(served: ServedWork) -> None:
+    served.lose(Verb.GROUP_JOIN)
+    with joined(served, timeout=0.2) as consumer:
         with pytest.raises(errors.TimedOut):
             consumer.receive()
-        served.broker.answer = lambda *_: None
-        served.broker.give("me", "t", 0, 1, 2, 3)
+        served.find()
+        served.give()
         served.send(1)
         assert len(consumer.receive()) == 1
 
 
-def test_control_c_ends_a_receive_and_nothing_else(served: Served) -> None:
-    with served.consumer() as consumer:
+def test_control_c_ends_a_receive_and_nothing_else(served: ServedWork) -> None:
+    with joined(served) as consumer:
         consumer.start()
 
         def interrupt() -> None:
-            served.until_parked()
+            served.until(lambda: served.is_waited_at)
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
         thread = threading.Thread(target=interrupt)
@@ -192,10 +165,10 @@ def test_control_c_ends_a_receive_and_nothing_else(served: Served) -> None:
         assert len(consumer.receive(wait=WAIT_SECONDS)) == 1
 
 
-def test_arguments_are_checked_before_anything_is_asked(served: Served) -> None:
+def test_arguments_are_checked_before_anything_is_asked(served: ServedWork) -> None:
     with pytest.raises(errors.InvalidArgument, match="group"):
         SimpleConsumer(served.url)
-    with served.consumer() as consumer:
+    with joined(served) as consumer:
         with pytest.raises(errors.InvalidArgument, match="max_messages"):
             consumer.receive(0)
         consumer.start()
@@ -210,7 +183,7 @@ def test_arguments_are_checked_before_anything_is_asked(served: Served) -> None:
         idle.receive()
 
 
-def test_one_that_is_never_closed_says_so(served: Served) -> None:
+def test_one_that_is_never_closed_says_so(served: ServedWork) -> None:
     consumer = SimpleConsumer(served.url, group="g")
     with pytest.warns(ResourceWarning, match="unclosed <SimpleConsumer>"):
         consumer.__del__()

@@ -6,7 +6,7 @@ import pytest
 
 from shardmq.actors.protocol import group_messages as g
 from shardmq.client import errors
-from support.working import Working, bodies
+from support.work_client import Working, bodies
 
 
 def test_it_is_a_member_of_a_work_group_and_knows_where_the_queues_are() -> None:

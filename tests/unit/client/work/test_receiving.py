@@ -13,7 +13,7 @@ from shardmq.actors.protocol.verbs import Verb
 from shardmq.actors.protocol.work_messages import Receive
 from shardmq.client import errors
 from shardmq.client.work.receiving import LATE_MS, PATIENCE_MS
-from support.working import Working, bodies
+from support.work_client import Working, bodies
 
 
 @pytest.fixture

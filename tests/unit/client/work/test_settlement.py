@@ -8,7 +8,7 @@ import pytest
 
 from shardmq.client import Message, errors
 from shardmq.client.work.settlement import ACK, Act, Settlement
-from support.working import Working
+from support.work_client import Working
 
 
 @pytest.fixture

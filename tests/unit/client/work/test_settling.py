@@ -13,7 +13,7 @@ from shardmq.actors.protocol.verbs import Verb
 from shardmq.actors.protocol.work_messages import SettleReply, SettleResult
 from shardmq.client import errors
 from shardmq.client.work.settlement import ACK, Act
-from support.working import Working, bodies
+from support.work_client import Working, bodies
 
 
 @pytest.fixture
