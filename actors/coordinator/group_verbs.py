@@ -125,7 +125,7 @@ class GroupVerbs:
         state = self._put(group, known, now)
         cursor_id = state.cursor_id_of(wish.member) or self._new_cursor_id(state, wish.member, now)
         lease_ms = lease_of(wish)
-        self._rebalancing.joined(state, cursor_id, wish.member, lease_ms, asker.session, now)
+        self._rebalancing.joined(state, cursor_id, wish.member, lease_ms, asker, now)
         reply = g.GroupJoinReply(
             group_id=cursor_id,
             lease_ms=lease_ms,

@@ -117,15 +117,23 @@ class Parking:
         Raises:
             Refused: it has asked again since, over the connection that it has now.
         """
-        former = self._parked.get(member)
-        if former is not None and _is_overtaken(asker, former.asker, member):
+        if self.is_overtaken(member, asker):
             text = f"{member.name[:80]!r} has asked again since over another connection"
             raise Refused(Code.BUSY, text, retry_after_ms=OVERTAKEN_RETRY_MS)
+        former = self._parked.get(member)
         if former is not None and not asker.is_resent(former.asker):
             self._replaced(member, former.asker, asker)
         self._parked[member] = _Parked(asker, version)
         self._ends.set(member, until_ms)
         self._to_look_at[member] = None
+
+    def is_overtaken(self, member: Member, asker: Asker) -> bool:
+        """Whether a client that has something parked sent this before that. Not so if it has joined
+        over this connection since, or the other one is gone."""
+        parked = self._parked.get(member)
+        if parked is None or not asker.is_before(parked.asker):
+            return False
+        return parked.asker.session == member.session != asker.session
 
     def news(self, member: Member) -> None:
         """What a member holds has changed."""
@@ -186,9 +194,3 @@ class Parking:
         if asker is not None:
             reply = EventsReply(version=member.version, queues=self._view(member))
             self._out.append(asker.answer(reply))
-
-
-def _is_overtaken(asker: Asker, parked: Asker, member: Member) -> bool:
-    """Whether a client that has something parked sent this before that. Not so if it has joined
-    over this connection, or the other one is gone."""
-    return parked.session == member.session != asker.session and asker.is_before(parked)

@@ -116,12 +116,15 @@ class Rebalancing:
                 self._parking.news(one)
 
     def joined(
-        self, state: GroupState, cursor_id: int, name: str, lease_ms: int, session: str, now: Now
+        self, state: GroupState, cursor_id: int, name: str, lease_ms: int, asker: Asker, now: Now
     ) -> None:
         """A member came, or came back."""
         group_id = state.group.group_id
+        known = self._membership.get(group_id, name)
+        if known is not None and self._parking.is_overtaken(known, asker):
+            return  # the connection is one that it has given up since
         was_settled = self._membership.is_settled(group_id)
-        is_new = self._membership.join(group_id, name, lease_ms, session, now)
+        is_new = self._membership.join(group_id, name, lease_ms, asker.session, now)
         is_first = cursor_id not in self._divisions
         division = self.division(state, cursor_id)
         if is_new:

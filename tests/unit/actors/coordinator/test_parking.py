@@ -129,3 +129,23 @@ def test_who_counts_from_the_start_is_heard_once_its_former_connection_is_gone(
     assert again(bench, member, LATER, low) not in bench.replies
     bench.wait(GONE_GRACE_MS + 100)
     assert bench.owners() == dict.fromkeys(bench.owners(), "a")
+
+
+def test_an_overtaken_join_of_a_former_connection_does_not_bind_its_member_to_it(
+    bench: GroupBench,
+) -> None:
+    bench.create("orders")
+    member = bench.member("a").listen()
+    wish = g.GroupJoin(
+        group="billing",
+        member="a",
+        subscriptions=[g.Subscription(topic="orders", expression="*")],
+        lease_ms=LEASE_MS,
+    )
+    long_ago = ((member.parked or 0) - 50_000) % 2**64
+    bench.send(Verb.GROUP_JOIN, wish, session=FORMER, request_id=long_ago)
+    assert isinstance(bench.replies[long_ago], g.GroupJoinReply)
+    bench.send(Verb.SESSIONS_GONE, g.SessionsGone(sessions=[session_name(FORMER)]))
+    bench.wait(GONE_GRACE_MS + 100)
+    assert member.parked not in bench.replies
+    assert bench.owners() == dict.fromkeys(bench.owners(), "a")
