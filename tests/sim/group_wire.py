@@ -99,6 +99,15 @@ class Life:
         self.heard(sign)
         self.parked = parked
 
+    def has_given_up(self, sign: Sign, request_id: int) -> bool:
+        """True if the client sent this over another connection before what it has parked now. Its
+        requests are counted up."""
+        if self.parked is None or self.last.gone_ms is not None:
+            return False
+        behind = (self.parked[1] - request_id) % (1 << 64)
+        lives = self.parked[0][:16] == self.last.session != sign.session
+        return lives and 0 < behind < 1 << 32
+
     def was_overtaken(self) -> None:
         """The last EVENTS was refused as one of a former connection: it said nothing."""
         self.last, self.parked = self.before
@@ -266,7 +275,8 @@ class GroupWire:
             sign = self._joins.pop((envelope, request_id), None)
             if sign is not None and reply is not None:
                 life = self._lives.setdefault((reply.group_id, asked.member), Life())
-                life.heard(sign)
+                if not life.has_given_up(sign, request_id):
+                    life.heard(sign)
                 life.lease_ms = float(reply.lease_ms)
         elif isinstance(asked, g.Events):
             life = self._lives.get((asked.group_id, asked.member), Life())

@@ -52,9 +52,12 @@ class Scene:
         self._request_id += 1
         frames = [pack_envelope(5, session, 0), pack_request(verb, self._request_id, 1_000)]
         frames.append(encode_header(header))
+        self.came(frames)
+        return frames
+
+    def came(self, frames: list[bytes]) -> None:
         for hook in self.coordinator.on_letters:
             hook(self.coordinator, [("mailbox", b"peer", frames)])
-        return frames
 
     def ok(self, request: list[bytes], reply: Header) -> None:
         self._answers(request, ok_reply(unpack_route(request[1]), reply))
@@ -225,3 +228,17 @@ def test_an_overtaken_request_does_not_hide_that_the_living_connection_was_lost(
     scene.refuses(late, Code.BUSY)
     scene.at(100 + GRACE_MS)
     assert scene.rules_after_a_move() == []
+
+
+def test_an_overtaken_join_binds_nobody_to_its_connection() -> None:
+    scene = Scene()
+    scene.at(100)
+    former = scene.join(FIRST)
+    scene.ok(scene.join(SECOND), JOINED)
+    scene.events(SECOND)
+    scene.at(200)
+    scene.came(former)
+    scene.ok(former, JOINED)
+    scene.farewell(FIRST)
+    scene.at(200 + GRACE_MS + 100)
+    assert scene.rules_after_a_move() == ["robbed"]
