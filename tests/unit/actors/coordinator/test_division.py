@@ -169,6 +169,8 @@ def test_a_view_is_made_once_for_all_who_are_shown_the_same() -> None:
     former = division.view("a")
     grant(division, (1, "a"))
     assert division.view("a") != former
+    division.released("a", held(division, 2))
+    assert 2 not in shown(division, "a")
 
 
 def test_nobody_gets_more_than_fits_in_an_answer() -> None:

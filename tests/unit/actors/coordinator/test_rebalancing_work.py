@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from shardmq.actors.coordinator import division
 from shardmq.actors.coordinator.membership import GONE_GRACE_MS
 from shardmq.actors.coordinator.rebalancing import SETTLE_MS
+from shardmq.actors.coordinator.records import GroupPut, encode_state, holder_of
 from shardmq.actors.kernel.ports import Refusal
 from shardmq.actors.protocol import group_messages as g
 from shardmq.actors.protocol import messages as m
@@ -223,8 +225,8 @@ def test_with_another_model_every_queue_is_granted_anew_where_holders_change(
     assert list(second.queues) == queues
     holder = EVERYBODY if later.startswith("work") else second.name
     assert bench.in_force(second.group_id) == dict.fromkeys(queues, holder)
-    if former == "work":
-        assert set(bench.in_force(1).values()) == {"" if later == "broadcasting" else holder}
+    former_holder = holder if first.group_id == second.group_id else ""
+    assert bench.in_force(first.group_id) == dict.fromkeys(queues, former_holder)
     assert bench.owners() == dict.fromkeys(queues, None if later == "broadcasting" else holder)
     assert roster(bench) == ([second.name] if later.startswith("work") else [])
     if "broadcasting" not in (former, later):
@@ -235,6 +237,34 @@ def test_with_another_model_every_queue_is_granted_anew_where_holders_change(
     assert bench.groups.digest() == digest
     second.parked = None
     assert list(second.listen().queues) == queues
+
+
+def test_after_another_model_the_first_answer_waits_for_the_grants(
+    bench: GroupBench, queues: list[int]
+) -> None:
+    bench.member("a").listen().leave()
+    member = worker(bench, "b")
+    member.parked = member.events()
+    assert not member.took()
+    bench.wait(SETTLE_MS)
+    assert member.took()
+    assert list(member.queues) == queues
+
+
+def test_nobody_waits_for_the_return_of_everybody(bench: GroupBench, queues: list[int]) -> None:
+    worker(bench, "a").listen().leave()
+    state = bench.groups.named("billing")
+    assert state is not None
+    changed = GroupPut(msgspec.structs.replace(state.group, model="clustering"))
+    payload, queue = encode_state(changed), holder_of(changed)
+    bench.journal.append_state(payload, bench.clock.now(), queue=queue)
+    bench.sync()
+    bench.restart()
+    described = bench.ask(Verb.GROUP_DESCRIBE, g.GroupDescribe(group="billing"))
+    assert described.members == []
+    member = bench.member("b")
+    all_listen(member)
+    assert bench.in_force(member.group_id) == dict.fromkeys(queues, "b")
 
 
 def test_what_nobody_wants_any_more_is_nobodys(bench: GroupBench, queues: list[int]) -> None:
