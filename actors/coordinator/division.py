@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from ..protocol.group_messages import AssignedQueue, HeldQueue
 from ..protocol.limits import REQUEST_QUEUES_MAX
-from .plans import NOBODY, Plan
+from .plans import NOBODY, Place, Plan
 from .records import GrantRow, Position
 
 __all__ = ["MEMBER_QUEUES_MAX", "Division"]
@@ -149,21 +149,32 @@ class Division:
         self.plan = plan
         self._wanted = capped(wanted)
         free = []
-        for queue in plan:
+        for queue, place in plan.items():
             row = self._rows.get(queue)
             holder = NOBODY if row is None else row.member
             member = self._wanted.get(queue, NOBODY)
-            if holder == member and queue not in self._released:
+            stays = holder == member and not self._is_outdated(row, place)
+            if stays and queue not in self._released:
                 if self._revoked.pop(queue, None) is not None:
                     self._changed(holder)
             elif row is not None and self._is_in_doubt(row):
                 continue
-            elif holder not in alive or queue in self._released or queue in self._unshown:
+            elif (
+                holder not in alive
+                or holder == member
+                or queue in self._released
+                or queue in self._unshown
+            ):
                 free.append((queue, member))
             elif may_revoke and queue not in self._revoked:
                 self._revoked[queue] = alive[holder]
                 self._changed(holder)
         return free
+
+    def _is_outdated(self, row: GrantRow | None, place: Place) -> bool:
+        """Whether a shard selects messages by an expression that is the group's no more. Who asked
+        for another one gets its own queues anew."""
+        return row is not None and bool(row.member) and row.revision != place.revision
 
     def _is_in_doubt(self, row: GrantRow) -> bool:
         """Whether a former run of the coordinator reset a cursor, and the shard may not know. If it

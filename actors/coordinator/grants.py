@@ -113,7 +113,7 @@ class Grants:
                 known = division.row(queue)
                 generation = max(above, 0 if known is None else known.generation) + 1
                 reset = resets.get(queue) or division.pending_reset(queue)
-                rows.append(GrantRow(queue, generation, member, reset))
+                rows.append(GrantRow(queue, generation, member, reset, places[queue].revision))
             granted = Granted(division.group_id, division.cursor_id, tuple(rows))
             mark = self._ledger.append(granted, now)
             for row in rows:

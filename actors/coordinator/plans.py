@@ -32,6 +32,8 @@ class Place(NamedTuple):
     """Of a cursor that does not exist yet, on a queue that is older than the subscription."""
     queue_max: int
     """The highest number of those."""
+    revision: int = 0
+    """Of the expression."""
 
 
 Plan = dict[int, Place]
@@ -109,6 +111,7 @@ def _add(plan: Plan, group: Group, one: GroupTopic, topic: Topic) -> None:
             expression=one.expression,
             start=group.start,
             queue_max=one.queue_max,
+            revision=one.revision,
         )
 
 

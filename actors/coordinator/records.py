@@ -93,6 +93,8 @@ class GroupTopic(msgspec.Struct, array_like=True, frozen=True):
     queue_max: int = 0
     """The highest queue number there was then. Queues that came later are read from their start:
     nothing in them is older than the subscription."""
+    revision: int = 0
+    """The group's when it took this expression."""
 
 
 class Group(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -108,6 +110,8 @@ class Group(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """The longest that a member asked for: after a restart all have so long to return."""
     retries: bool = False
     created_at_ms: int = 0
+    revision: int = 0
+    """Grows with each change of what it reads."""
 
 
 class GroupPut(msgspec.Struct, array_like=True, frozen=True, tag=3):
@@ -131,6 +135,8 @@ class GrantRow(msgspec.Struct, array_like=True, frozen=True):
     """Empty: nobody."""
     reset: Position | None = None
     """The cursor moved there with this generation."""
+    revision: int = 0
+    """Of the expression that went to the shard with it."""
 
 
 class Granted(msgspec.Struct, array_like=True, frozen=True, tag=5):

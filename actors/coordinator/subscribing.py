@@ -134,10 +134,13 @@ def group_after(
     if retries and not is_work:
         expressions[retry_topic(wish.group)] = "*"
     former = {} if known is None else {one.topic: one for one in known.topics}
+    is_other = expressions != {one.topic: one.expression for one in former.values()}
+    revision = 0 if known is None else known.revision + is_other
     topics = []
     for topic, expression in sorted(expressions.items()):
-        was = former.get(topic)
-        topics.append(GroupTopic(topic, expression, "tag", was.queue_max if was else queue_max))
+        was = former.get(topic, GroupTopic(topic, "", queue_max=queue_max))
+        since = was.revision if was.expression == expression else revision
+        topics.append(GroupTopic(topic, expression, "tag", was.queue_max, since))
     start, lease_ms = position_of(wish.start), lease_of(wish)
     if known is not None and others:
         start, lease_ms = known.start, max(known.lease_ms, lease_ms)
@@ -151,6 +154,7 @@ def group_after(
         lease_ms=lease_ms,
         retries=retries,
         created_at_ms=now_wall_ms if known is None else known.created_at_ms,
+        revision=revision,
     )
 
 

@@ -267,6 +267,32 @@ def test_nobody_waits_for_the_return_of_everybody(bench: GroupBench, queues: lis
     assert bench.in_force(member.group_id) == dict.fromkeys(queues, "b")
 
 
+@pytest.mark.parametrize("model", ["clustering", "work"])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_with_another_expression_shards_select_by_it(
+    bench: GroupBench, queues: list[int], model: str, restarts: bool
+) -> None:
+    more = bench.create("refunds")
+    first = worker(bench, "a", "orders:paid", "refunds", model=model).listen()
+    if model == "work":
+        first.leave()
+    if restarts:
+        bench.restart()
+    again = worker(bench, "a", "orders:paid || shipped", "refunds", model=model)
+    all_listen(again)
+    assert sorted(again.queues) == sorted([*queues, *more])
+    told = {
+        queue: one for shard in bench.shards.values() for (_, queue), one in shard.grants.items()
+    }
+    assert {told[queue].expression for queue in queues} == {"paid || shipped"}
+    assert {again.queues[queue].generation for queue in queues} == {2}
+    assert {again.queues[queue].generation for queue in more} == {1}, "theirs is the same"
+    sent = grants_sent(bench)
+    again.join()
+    all_listen(again)
+    assert grants_sent(bench) == sent, "once is enough"
+
+
 def test_what_nobody_wants_any_more_is_nobodys(bench: GroupBench, queues: list[int]) -> None:
     more = bench.create("refunds")
     worker(bench, "a", "orders", "refunds").listen().leave()

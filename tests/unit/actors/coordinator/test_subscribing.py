@@ -125,6 +125,20 @@ def test_a_topic_that_stays_keeps_the_moment_of_its_subscription() -> None:
     assert [(one.topic, one.queue_max) for one in changed.topics] == [("a", 5), ("b", 9)]
 
 
+def test_an_expression_has_the_revision_with_which_it_came() -> None:
+    def revisions(group: Group) -> list[int]:
+        return [group.revision, *(one.revision for one in group.topics)]
+
+    group = after(wish("a:x", "b"))
+    assert revisions(group) == [0, 0, 0]
+    group = after(wish("a:y", "b"), group)
+    assert revisions(group) == [1, 1, 0]
+    assert after(wish("b", "a:y"), group) == group
+    group = after(wish("b"), group)
+    assert revisions(group) == [2, 0]
+    assert revisions(after(wish("a:y", "b"), group)) == [3, 3, 0]
+
+
 def test_retries_are_the_groups_as_long_as_somebody_is_there() -> None:
     group = after(wish(retries=True))
     assert [one.topic for one in group.topics] == ["%RETRY%g", "orders"]
