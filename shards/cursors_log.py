@@ -15,15 +15,15 @@ from shardmq.actors.kernel.ports import Letter, Now, QueueLog, Refusal
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.messages import Header
 
-from .append import HELD_MAX
+from .append import HELD_MAX, NoRoom
 from .durability import Durability
 from .requests import Request
 from .state.records import StateRecord, encode_state
 
 __all__ = ["CursorLog"]
 
-BUSY_RETRY_MS = 20
-READ_ONLY_RETRY_MS = 10_000
+_BUSY = NoRoom(Code.BUSY, "the disk is behind with syncing", 20)
+_READ_ONLY = NoRoom(Code.READ_ONLY, "the shard is read-only: its log is damaged", 10_000)
 
 
 class CursorLog:
@@ -35,16 +35,21 @@ class CursorLog:
         self._lsn = 0
         """Behind the last record."""
 
-    def refused(self, request: Request) -> Letter | None:
-        """The answer to `request` if nothing is taken now."""
+    def no_room(self) -> NoRoom | None:
+        """Why nothing is taken now."""
         refusal = self._journal.refusal(0)
         if refusal is Refusal.READ_ONLY:
-            text = "the shard is read-only: its log is damaged"
-            return request.refuse(Code.READ_ONLY, text, retry_after_ms=READ_ONLY_RETRY_MS)
+            return _READ_ONLY
         if refusal is Refusal.BUSY or self._durability.held >= HELD_MAX:
-            text = "the disk is behind with syncing"
-            return request.refuse(Code.BUSY, text, retry_after_ms=BUSY_RETRY_MS)
+            return _BUSY
         return None
+
+    def refused(self, request: Request) -> Letter | None:
+        """The answer to `request` if nothing is taken now."""
+        why = self.no_room()
+        if why is None:
+            return None
+        return request.refuse(why.code, why.message, retry_after_ms=why.retry_after_ms)
 
     def append(self, record: StateRecord, bucket: int, now: Now) -> None:
         """Write one decision about queues of `bucket`."""

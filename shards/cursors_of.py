@@ -78,7 +78,7 @@ class CursorsOf:
             text = f"CURSORS names 1 to {REQUEST_QUEUES_MAX} queues"
             out.append(request.refuse(Code.BAD_REQUEST, text))
             return
-        answering = self._answer(header)
+        answering = self._answer(header, now)
         question = _Question(request, answering, now.mono_ms + request.route.tail)
         if self._carry_on(question, out):
             return
@@ -128,15 +128,17 @@ class CursorsOf:
                 return True
         return False
 
-    def _answer(self, header: CursorsHeader) -> _Answering:
+    def _answer(self, header: CursorsHeader, now: Now) -> _Answering:
         group_id, with_lag = header.group_id, header.lag
         results = []
         for queue in header.queues:
-            results.append((yield from self._of(group_id, queue, with_lag)))
+            results.append((yield from self._of(group_id, queue, now, with_lag=with_lag)))
             yield QUEUE_COST
         return CursorsReply(queues=results)
 
-    def _of(self, group_id: int, queue: int, with_lag: bool) -> Generator[int, None, CursorResult]:
+    def _of(
+        self, group_id: int, queue: int, now: Now, *, with_lag: bool
+    ) -> Generator[int, None, CursorResult]:
         served = self._served.get(queue)
         if served is None:
             text = f"queue {queue} is not on this shard"
@@ -154,6 +156,8 @@ class CursorsOf:
         floor, acked = done_now(self._journal, served, cursor)
         result.floor, result.ranges = floor, list(pairs(acked))
         result.generation, result.member = cursor.generation, cursor.member
+        if cursor.handouts is not None:
+            result.in_flight = cursor.handouts.in_flight(now.wall_ms, floor)
         if with_lag:
             lag = yield from self._lags.of(served, cursor.expression, floor, acked)
             result.lag, result.oldest_at_ms = lag

@@ -34,6 +34,7 @@ from .state.records import (
     encode_state,
 )
 from .state.topics import Topics
+from .work_groups import WorkGroups
 
 __all__ = ["Defining"]
 
@@ -56,6 +57,7 @@ class Defining:
         fetching: Fetching,
         durability: Durability,
         fence: CoordinatorFence,
+        work: WorkGroups,
     ) -> None:
         self._journal = journal
         self._topics = topics
@@ -63,6 +65,7 @@ class Defining:
         self._fetching = fetching
         self._durability = durability
         self._fence = fence
+        self._work = work
         self._lsn = 0
         """Behind the last record that DEFINE has written."""
 
@@ -118,6 +121,8 @@ class Defining:
     def _define(self, definition: TopicDefinition, now: Now) -> None:
         self._append(TopicDefined(definition), definition.topic_id, now)
         self._fetching.wake(self._serving.define(definition))
+        by_number = self._serving.by_number
+        self._work.news(by_number[one] for one in self._serving.numbers_of(definition.topic_id))
 
     def _drop(self, definition: TopicDefinition, now: Now) -> None:
         queues = [one.number for one in definition.queues if one.shard == self._serving.shard]
@@ -129,6 +134,7 @@ class Defining:
         self._fetching.wake(self._serving.drop(definition.topic_id))
         for bucket, numbers in numbers_by_bucket(queues).items():
             self._append(QueuesDropped(numbers), bucket, now)
+        self._work.dropped(queues)
 
     def _append(self, record: StateRecord, number: int, now: Now) -> None:
         self._journal.append_state(encode_state(record), now, queue=number)

@@ -44,6 +44,7 @@ from .serving import ServedQueue, Serving
 from .state.buckets import BUCKET_MASK
 from .state.cursors import Cursor, Cursors
 from .state.records import Granted, GrantedQueue, GroupsForgotten
+from .work_groups import WorkGroups
 
 __all__ = ["Granting"]
 
@@ -65,6 +66,7 @@ class Granting:
         log: CursorLog,
         fetching: Fetching,
         fence: CoordinatorFence,
+        work: WorkGroups,
     ) -> None:
         self._journal = journal
         self._served = serving.by_number
@@ -72,6 +74,7 @@ class Granting:
         self._log = log
         self._fetching = fetching
         self._fence = fence
+        self._work = work
         self.granted = 0
         """Queues whose grant changed."""
 
@@ -105,6 +108,7 @@ class Granting:
             self.granted += len(of_bucket)
             for row in of_bucket:
                 self._fetching.fence(self._served[row.queue], header.group_id)
+                self._work.granted(header.group_id, row.queue)
         self._log.answer(request, GrantReply(queues=results), out)
 
     # ------------------------------------------------------------------ one queue
@@ -194,6 +198,7 @@ class Granting:
         for bucket, group_ids in gone.items():
             self._log.append(GroupsForgotten(sorted(group_ids)), bucket, now)
         for group_id, queue in fenced:
+            self._work.granted(group_id, queue)
             served = self._served.get(queue)
             if served is not None:
                 self._fetching.fence(served, group_id)

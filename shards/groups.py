@@ -18,6 +18,7 @@ from .fetch import Fetching
 from .grants import Granting
 from .serving import Serving
 from .state.cursors import Cursors
+from .work_groups import WorkGroups
 
 __all__ = ["Groups"]
 
@@ -33,10 +34,11 @@ class Groups:
         durability: Durability,
         fetching: Fetching,
         fence: CoordinatorFence,
+        work: WorkGroups,
     ) -> None:
         self._cursors = cursors
         self.log = CursorLog(journal, durability)
-        self.granting = Granting(journal, serving, cursors, self.log, fetching, fence)
+        self.granting = Granting(journal, serving, cursors, self.log, fetching, fence, work)
         self.acking = Acking(journal, serving, cursors, self.log)
         self.cursors_of = CursorsOf(journal, serving, cursors, self.log)
 

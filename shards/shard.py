@@ -28,6 +28,7 @@ from shardmq.actors.protocol.group_messages import Ack, Grant, Nack, Release
 from shardmq.actors.protocol.group_messages import Cursors as CursorsHeader
 from shardmq.actors.protocol.messages import Define, Fetch, Offsets, Produce, Taken
 from shardmq.actors.protocol.verbs import Verb
+from shardmq.actors.protocol.work_messages import Receive, Settle
 
 from .answers import Answers
 from .append import Appender
@@ -45,12 +46,15 @@ from .producer_room import PRODUCERS_MAX, ProducerRoom
 from .release import Releasing
 from .requests import FATAL, Request, read_request
 from .retention import Retention
+from .scheduling import Scheduling
 from .serving import Serving
 from .state.cursors import Cursors
 from .state.producers import Producers
 from .state.queues import Queues
 from .state.schedule import Schedule
 from .state.topics import Topics
+from .work import Work
+from .work_groups import WorkGroups
 
 __all__ = ["Shard", "ShardState"]
 
@@ -118,12 +122,15 @@ class Shard:
         self._answers = Answers(journal, self._serving, state.cursors)
         self._fetching = Fetching(self._serving, self._polls, self._answers)
         fence = CoordinatorFence()
+        work_groups = WorkGroups(state.cursors)
         self._groups = groups = Groups(
-            journal, self._serving, state.cursors, self._durability, self._fetching, fence
-        )
+            journal, self._serving, state.cursors, self._durability, self._fetching, fence,
+            work_groups,
+        )  # fmt: skip
         defining = Defining(
-            journal, state.topics, self._serving, self._fetching, self._durability, fence
-        )
+            journal, state.topics, self._serving, self._fetching, self._durability, fence,
+            work_groups,
+        )  # fmt: skip
         self._handlers = {
             int(Verb.PRODUCE): _Handler(Produce, self._produce),
             int(Verb.FETCH): _Handler(Fetch, self._fetching.handle),
@@ -136,10 +143,14 @@ class Shard:
         }
         self._releasing = Releasing(journal, state.schedule, self._serving, self._appender)
         self._handlers[int(Verb.RELEASE)] = _Handler(Release, self._releasing.handle)
-        self._nacking = Nacking(
-            journal, state.topics, self._serving, state.cursors, state.schedule, groups.log
-        )
+        scheduling = Scheduling(journal, state.topics, self._serving, state.schedule, groups.log)
+        self._nacking = Nacking(journal, self._serving, state.cursors, scheduling, groups.log)
         self._handlers[int(Verb.NACK)] = _Handler(Nack, self._nacking.handle)
+        self._work = Work(
+            journal, self._serving, state.cursors, groups.log, work_groups, scheduling
+        )
+        self._handlers[int(Verb.RECEIVE)] = _Handler(Receive, self._work.receiving.handle)
+        self._handlers[int(Verb.SETTLE)] = _Handler(Settle, self._work.settling.handle)
         self._stopping = False
         self._dropped = 0
         self._faults = 0
@@ -154,6 +165,7 @@ class Shard:
             return 0.0  # at once
         times = (
             self._fetching.wake_at_ms, self._releasing.wake_at_ms, self._retention.wake_at_ms,
+            self._work.wake_at_ms,
         )  # fmt: skip
         return min(one for one in times if one is not None)
 
@@ -165,6 +177,7 @@ class Shard:
         if not self._stopping:
             self._retention.turn(now)
             self._releasing.turn(now, out)
+            self._work.turn(now, out)
         self._fetching.expire(now.mono_ms, out)
         self._answer_ready(now, out)
         self._groups.cursors_of.turn(now, out)
@@ -174,6 +187,7 @@ class Shard:
         """Release what waited for the disk; see `JournaledCore.durable_advanced`."""
         out, news = self._durability.advance(self._journal.durable)
         self._fetching.wake(news)
+        self._work.durable_advanced(news)
         if not self._stopping:
             self._releasing.durable_advanced()
         self._answer_ready(now, out)
@@ -189,13 +203,14 @@ class Shard:
         out: list[Letter] = []
         self._releasing.stop(out)
         self._fetching.expire(float("inf"), out)
+        self._work.stop(out)
         self._groups.cursors_of.stop(out)
         self._answer_ready(now, out)
         return out
 
     def drained(self) -> bool:
         """True once every request has its answer."""
-        return not self._durability.held and not self._polls.ready
+        return not self._durability.held and not self._polls.ready and self._work.drained()
 
     def stats(self) -> dict[str, Any]:
         """Figures of this shard, for the verb STATS."""
@@ -218,6 +233,7 @@ class Shard:
             "batches_passed": self._answers.passed,
             **self._groups.stats(),
             **self._nacking.stats(),
+            **self._work.stats(),
             **self._releasing.stats(),
             "replies_held": self._durability.held,
             "unsynced_bytes": journal.end - journal.durable,
@@ -225,7 +241,8 @@ class Shard:
             "internal_errors": self._faults
             + self._fetching.faults
             + self._groups.faults
-            + self._releasing.faults,
+            + self._releasing.faults
+            + self._work.faults,
             "journal_end": journal.end,
             "journal_durable": journal.durable,
             "journal_epoch": journal.epoch,

@@ -159,10 +159,14 @@ class Handouts:
         """When the last row is visible again; 0 without rows."""
         return max(self._untils, default=0)
 
-    def in_flight(self, now_ms: int) -> int:
-        """Messages that are invisible at `now_ms`."""
+    def in_flight(self, now_ms: int, floor: int) -> int:
+        """Messages from `floor` on that are invisible at `now_ms`."""
         columns = zip(self._starts, self._stops, self._untils, strict=True)
-        return sum(stop - start for start, stop, until in columns if until > now_ms)
+        return sum(
+            stop - max(start, floor)
+            for start, stop, until in columns
+            if until > now_ms and stop > floor
+        )
 
     # ------------------------------------------------------------------ snapshots
 

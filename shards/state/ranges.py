@@ -14,7 +14,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
-__all__ = ["Bounds", "add", "cut_below", "holds", "pairs", "size_within"]
+__all__ = ["Bounds", "add", "cut_below", "holds", "missing", "pairs", "size_within"]
 
 Bounds = Sequence[int]
 
@@ -47,6 +47,19 @@ def cut_below(bounds: array[int], floor: int) -> int:
 def holds(bounds: Bounds, offset: int) -> bool:
     """True if `offset` is in one of the ranges."""
     return bisect_right(bounds, offset) % 2 == 1
+
+
+def missing(bounds: Bounds, start: int, stop: int) -> list[tuple[int, int]]:
+    """What the ranges leave out between `start` and `stop`."""
+    if start >= stop:
+        return []
+    first, behind = bisect_right(bounds, start), bisect_left(bounds, stop)
+    inside = list(bounds[first:behind])
+    if first % 2 == 0:
+        inside.insert(0, start)
+    if behind % 2 == 0:
+        inside.append(stop)
+    return list(pairs(inside))
 
 
 def size_within(bounds: Bounds, start: int, stop: int) -> int:

@@ -12,7 +12,7 @@ from shardmq.actors.protocol.group_messages import Nack, NackMessage, NackQueue
 from shardmq.actors.protocol.limits import DELAY_MS_MAX
 from shardmq.actors.protocol.retries import RETRY_LEVELS_MS
 from shardmq.actors.protocol.verbs import Verb
-from shardmq.shards import acks, nack
+from shardmq.shards import acks, scheduling
 from support.grouped import GROUP
 from support.retrying import DEAD, QUEUE, RETRIES, RetryingShard
 from support.shards import batch, topic
@@ -138,7 +138,7 @@ def test_the_bounds_of_cursor_and_schedule_are_kept(
     monkeypatch.setattr(acks, "ACK_RANGES_MAX", 2)
     assert shard.nack(1, 3, 5).code == Code.BUSY
     assert shard.nack(1, 3).code == Code.OK
-    monkeypatch.setattr(nack, "SCHEDULE_ENTRIES_MAX", 2)
+    monkeypatch.setattr(scheduling, "SCHEDULE_ENTRIES_MAX", 2)
     assert shard.nack(0).code == Code.BUSY
 
 

@@ -5,54 +5,24 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Sequence
 
-from shardmq.shards.log.record import BATCH, STATE, LogRecord
+from shardmq.shards.log.record import BATCH, LogRecord
 from shardmq.shards.state.cursors import Cursor, Cursors, merged
 from shardmq.shards.state.ranges import pairs
 from shardmq.shards.state.records import (
     CursorMove,
     CursorsMoved,
     EarliestRaised,
-    Granted,
-    GrantedQueue,
     GroupsForgotten,
-    HandedOut,
-    HandedQueue,
     QueuesDropped,
     Scheduled,
     ScheduledEntry,
-    StateRecord,
-    encode_state,
 )
 from shardmq.shards.state.schedule import RETRY
-
-
-def state(queue: int, one: StateRecord) -> LogRecord:
-    return LogRecord(0, STATE, queue, 0, 0, 0, encode_state(one), 70, 0, 0)
-
-
-def granted(
-    queue: int = 1,
-    generation: int = 1,
-    *,
-    group_id: int = 7,
-    member: str = "ann",
-    floor: int | None = 0,
-) -> LogRecord:
-    one = GrantedQueue(queue, generation, member, "*", floor)
-    return state(queue, Granted(group_id, "billing", [one]))
+from support.folding import granted, handed, state
 
 
 def moved(floor: int, acked: Sequence[int] = (), *, queue: int = 1, group_id: int = 7) -> LogRecord:
     return state(queue, CursorsMoved(group_id, [CursorMove(queue, floor, list(acked))]))
-
-
-def handed(
-    *pieces: tuple[int, int, int], queue: int = 1, group_id: int = 7, until_ms: int = 90,
-    passed: Sequence[int] = (),
-) -> LogRecord:  # fmt: skip
-    moves = [CursorMove(queue, 0, list(passed))] if passed else []
-    row = HandedQueue(queue, 5, until_ms, True, list(pieces))
-    return state(queue, HandedOut(group_id, [row], moves))
 
 
 def rows(cursors: Cursors, queue: int = 1) -> list[tuple[int, int, int]]:

@@ -80,7 +80,9 @@ def test_questions_are_answered_as_the_model_does(
         assert starts == sorted(seen)
         later = [row[0] for row in model.values() if row[0] > now_ms]
         assert next_ms == min(later, default=NEVER)
-        assert handouts.in_flight(now_ms) == len(later)
+        assert handouts.in_flight(now_ms, 0) == len(later)
+        above = [row for at, row in model.items() if row[0] > now_ms and at >= start]
+        assert handouts.in_flight(now_ms, start) == len(above)
         held = {at for at, row in model.items() if row[2] == 1 and row[3] and row[0] > now_ms}
         assert set(spread(of(*handouts.held_by(1, now_ms)))) == held
     assert handouts.latest_ms() == max((row[0] for row in model.values()), default=0)
