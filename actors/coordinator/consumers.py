@@ -4,8 +4,8 @@ Owns which parts that is made of and the order of a turn. `coordinator.py` hands
 groups and what shards answer to GRANT, and sends what it gives back.
 
     group_verbs ─► membership, rebalancing ─► division, assignment
-              │                     └───────► granting ─► shards
-              └──► resetting ───────────────────┘
+              │                     └───────► grants ─► granting ─► shards
+              └──► resetting ─────────────────────────────┘
 """
 
 from __future__ import annotations

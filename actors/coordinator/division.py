@@ -2,7 +2,8 @@
 
 Owns, for one cursor id, which queue shall go where and how far each move has come. Decides what is
 to be granted; the grants themselves are durable (`groups.py`), told to shards by `granting.py`.
-Members of a clustering group share one division; each member of a broadcasting group has its own.
+Members of a clustering group share one division; each member of a broadcasting group has its own. A
+work group's has a single holder, EVERYBODY, in whose name all members use what it holds.
 
 A queue that is to move stays with its holder until that has let go of it:
 
@@ -12,7 +13,8 @@ A queue that is to move stays with its holder until that has let go of it:
       ◄───────────┘  lease's time for it
     wanted here again
 
-A grant that its holder has never been shown needs no release: nobody can have used it. After a
+A grant that its holder has never been shown needs no release: nobody can have used it. Nor does one
+whose expression is outdated: its holder, which stays, has asked for another one itself. After a
 restart any grant may have been shown before, or be news to its shard: it needs a release, and is
 shown again when the shard has confirmed it. A reset is part of a grant and goes over to the next
 one until it is confirmed.
