@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from shardmq.actors.protocol import group_messages as g
+from shardmq.actors.protocol import work_messages as w
+from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.client import Admin, Message, Producer
 from shardmq.client.errors import GroupNotFound
@@ -204,6 +206,33 @@ def test_a_work_group_is_everybodys_and_is_reset_and_deleted_like_others(url: st
     assert run("group", "delete", "jobs", "--yes", url=url).returncode == 0
 
 
+def test_what_a_receiver_has_in_hand_is_in_flight_until_it_is_done(url: str) -> None:
+    topic = filled(url, "in-hand")
+    with RawClient(url) as client:
+        group_id, queues = worker(client, "hands", topic, "ann")
+        shard = queues[0].shard
+        wish = w.Receive(group_id=group_id, receipt=77, count_max=2, invisible_ms=60_000)
+        part, other = client.insist(Verb.RECEIVE, wish, shard=shard).parts
+        assert (part.queue, part.count, other.count) == (other.queue, 1, 1)
+        assert figures(url, "hands") == (12, 2)
+        queue = next(one for one in queues if one.queue == part.queue)
+        listed = rows(run("group", "describe", "hands", "-o", "jsonl", url=url))
+        assert {row["queue_id"]: row["in_flight"] for row in listed if row["in_flight"]} == {
+            queue.queue_id: 2
+        }
+        done = w.SettleItem(
+            queue=part.queue, generation=part.generation, receipt=77, start=part.offset,
+            stop=part.offset + 1,
+        )  # fmt: skip
+        settle = w.Settle(group_id=group_id, items=[done])
+        (result,) = client.insist(Verb.SETTLE, settle, shard=shard).results
+        assert result.code == Code.OK
+        assert figures(url, "hands") == (11, 1)
+        words = ["group", "reset-offsets", "hands", topic, "--to", "earliest", "--yes"]
+        assert run(*words, url=url).returncode == 0
+        assert figures(url, "hands") == (12, 0), "what was in hand is nobody's after a reset"
+
+
 @pytest.mark.parametrize(
     ("words", "code", "status"),
     [
@@ -254,6 +283,13 @@ def test_names_of_groups_complete(url: str) -> None:
     ):
         found = complete.get_completions(words, "completed-")
         assert [item.value for item in found] == ["completed-group"]
+
+
+def figures(url: str, group: str) -> tuple[int, int]:
+    """Lag of a group, and what is in flight of it, as the list tells them."""
+    listed = rows(run("group", "list", "-o", "jsonl", url=url))
+    (row,) = (one for one in listed if one["name"] == group)
+    return row["lag"], row["in_flight"]
 
 
 def worker(
