@@ -10,7 +10,7 @@ was first. It is shown as the message it was, only `attempt` has grown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from copy import copy
 from datetime import datetime
 from functools import cached_property
@@ -22,6 +22,7 @@ import msgspec
 from shardmq.actors.protocol import retries
 from shardmq.actors.protocol.batch import BatchError, BatchView, message_id
 
+from .errors import InvalidArgument
 from .message import shown
 from .times import datetime_of
 
@@ -30,9 +31,10 @@ __all__ = [
     "Origin",
     "ReceivedMessage",
     "again",
-    "delivery_of",
+    "are_of",
     "messages_of",
     "place_of",
+    "rows_of",
 ]
 
 _NO_PROPERTIES: Mapping[str, str] = {}
@@ -231,9 +233,32 @@ def place_of(message: ReceivedMessage) -> int:
     return delivery.base_offset + (deltas[index] if deltas else index)
 
 
-def delivery_of(message: ReceivedMessage) -> tuple[Delivery, int]:
-    """What a message came with, and its place in it."""
-    return message._delivery, message._index
+def rows_of(messages: Iterable[object]) -> dict[Delivery, list[int]]:
+    """What messages came with, and their rows there.
+
+    Raises:
+        InvalidArgument: one is no received message.
+    """
+    found: dict[Delivery, list[int]] = {}
+    last: Delivery | None = None
+    rows: list[int] = []
+    for message in messages:
+        if not isinstance(message, ReceivedMessage):
+            kind = type(message).__name__
+            raise InvalidArgument(f"only received messages can be settled, not {kind}")
+        delivery = message._delivery
+        if delivery is not last:
+            last = delivery
+            rows = found.setdefault(delivery, [])
+        rows.append(message._index)
+    return found
+
+
+def are_of(
+    messages: Iterable[ReceivedMessage], delivery: Delivery, rows: Container[int]
+) -> list[ReceivedMessage]:
+    """Those that lie in some rows of a delivery."""
+    return [one for one in messages if one._delivery is delivery and one._index in rows]
 
 
 def again(message: ReceivedMessage, attempt: int) -> ReceivedMessage:

@@ -48,8 +48,7 @@ class Connection:
 
     def turn(self) -> None:
         """Does everything that is ready, and wakes who waited for it."""
-        if os.getpid() != self._pid:
-            raise ForkedError
+        self._check_process()
         turn(self.core, self._wire, now())
         for waiter in [waiter for waiter in self._waiters if waiter[0]()]:
             self._waiters.remove(waiter)
@@ -68,15 +67,24 @@ class Connection:
 
     async def wait(self, done: Callable[[], bool], timeout_ms: float | None = None) -> bool:
         """Waits until `done()`; False after `timeout_ms`."""
-        self.turn()
+        if self.core.outbox:
+            self.turn()
+        else:  # nothing was sent: nothing more can have come than the loop will tell
+            self._check_process()
+            self._arm()
         if done():
             return True
-        waiter = (done, self.loop.create_future())
+        future = self.loop.create_future()
+        waiter = (done, future)
         self._waiters.append(waiter)
+        timer = None
+        if timeout_ms is not None:
+            timer = self.loop.call_later(timeout_ms / 1000, _end, future)
         try:
-            timeout = None if timeout_ms is None else timeout_ms / 1000
-            await asyncio.wait([waiter[1]], timeout=timeout)
+            await future
         finally:
+            if timer is not None:
+                timer.cancel()
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
         return done()
@@ -88,6 +96,10 @@ class Connection:
         if self._timer is not None:
             self._timer.cancel()
         self._wire.close()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise ForkedError
 
     def _arm(self) -> None:
         wake_at_ms = self.core.wake_at_ms
@@ -103,6 +115,11 @@ class Connection:
         self._timer = None
         self._timer_ms = inf
         self.turn()
+
+
+def _end(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 _open: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, list[Any]]] = WeakKeyDictionary()

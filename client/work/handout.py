@@ -6,15 +6,16 @@ knows the receipt. So nothing needs to be remembered of messages in the user's h
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from shardmq.actors.protocol.batch import BatchError, BatchView, check_batch
 from shardmq.actors.protocol.work_messages import ReceivedPart
 
 from ..errors import InvalidArgument
-from ..received import Delivery, ReceivedMessage, delivery_of, messages_of
+from ..received import Delivery, ReceivedMessage, messages_of, rows_of
 
-__all__ = ["Handout", "QueueName", "Receipt", "handout_of", "opened"]
+__all__ = ["Handout", "QueueName", "Receipt", "handouts_of", "opened"]
 
 
 class Receipt(NamedTuple):
@@ -52,6 +53,11 @@ class Handout(Delivery):
         self.moved: dict[int, int] = {}
         """Row -> until when it is invisible, where that was changed."""
 
+    def offset_of(self, index: int) -> int:
+        """Of one of its messages."""
+        deltas = self.offset_deltas
+        return self.base_offset + (deltas[index] if deltas else index)
+
     def until_ms_of(self, index: int) -> int:
         return self.moved.get(index, self.receipt.until_ms)
 
@@ -70,19 +76,18 @@ def opened(
     return messages_of(Handout(name, told, receipt, BatchView(frame, head)), 0)
 
 
-def handout_of(message: object, owner: object) -> tuple[Handout, int]:
-    """What a message came with, and its row there.
+def handouts_of(messages: Iterable[object], owner: object) -> dict[Handout, list[int]]:
+    """What messages came with, and their rows there.
 
     Raises:
-        InvalidArgument: it was not received by `owner`.
+        InvalidArgument: one was not received by `owner`.
     """
-    if not isinstance(message, ReceivedMessage):
-        kind = type(message).__name__
-        raise InvalidArgument(f"what receive() returned can be settled, not {kind}")
-    handout, index = delivery_of(message)
-    if not isinstance(handout, Handout) or handout.receipt.owner is not owner:
-        raise InvalidArgument(
-            "this message was not received by this consumer",
-            hint="settle it with the consumer whose receive() returned it",
-        )
-    return handout, index
+    found: dict[Handout, list[int]] = {}
+    for handout, rows in rows_of(messages).items():
+        if not isinstance(handout, Handout) or handout.receipt.owner is not owner:
+            raise InvalidArgument(
+                "a message was not received by this consumer",
+                hint="settle it with the consumer whose receive() returned it",
+            )
+        found[handout] = rows
+    return found

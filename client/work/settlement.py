@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 from ..errors import ReceiptExpired, ShardMQError, TimedOut
-from ..received import ReceivedMessage, place_of
-from .handout import Handout, handout_of
+from ..received import ReceivedMessage, are_of, rows_of
+from .handout import Handout, handouts_of
 
 __all__ = ["ACK", "Act", "Piece", "Settlement"]
 
@@ -60,7 +60,9 @@ class Settlement:
     def __init__(self, messages: Any, act: Act, owner: object, until_ms: float) -> None:
         self.act = act
         self.until_ms = until_ms
-        self._rows = _rows_of(messages, owner)
+        one = isinstance(messages, ReceivedMessage) or not isinstance(messages, Iterable)
+        self._messages: list[ReceivedMessage] = [messages] if one else list(messages)
+        self._rows = handouts_of(self._messages, owner)
         self._open = 0
         self._error: ShardMQError | None = None
         self._expired: list[ReceivedMessage] = []
@@ -88,13 +90,15 @@ class Settlement:
         """What is to be told; then each piece is told to be done, too late, or failed."""
         found = []
         for handout, rows in self._rows.items():
-            offsets = sorted({place_of(message) for message in rows})
-            start = last = offsets[0]
-            for offset in offsets[1:]:
-                if offset != last + 1:
-                    found.append(Piece(handout, start, last + 1, self))
-                    start = offset
-                last = offset
+            offsets = [handout.offset_of(row) for row in sorted(set(rows))]
+            start, last = offsets[0], offsets[-1]
+            if last - start >= len(offsets):  # else they lie side by side
+                last = start
+                for offset in offsets[1:]:
+                    if offset != last + 1:
+                        found.append(Piece(handout, start, last + 1, self))
+                        start = offset
+                    last = offset
             found.append(Piece(handout, start, last + 1, self))
         self._open = len(found)
         return found
@@ -109,9 +113,7 @@ class Settlement:
     def late(self, handout: Handout, start: int, stop: int, reason: str) -> None:
         """The receipts of these offsets have expired. `done` follows."""
         self._reason = reason
-        self._expired += [
-            message for message in self._rows[handout] if start <= place_of(message) < stop
-        ]
+        self._expired += are_of(self._messages, handout, self._between(handout, start, stop))
 
     def failed(self, error: ShardMQError) -> None:
         """One piece cannot be settled, or nobody knows."""
@@ -130,27 +132,13 @@ class Settlement:
         handout = piece.handout
         assert self.act.delay_ms is not None, "a message is invisible for a time"
         until_ms = wall_ms + handout.receipt.ahead_ms + self.act.delay_ms
-        late = set(map(id, self._expired))
-        for message in self._rows[handout]:
-            if piece.start <= place_of(message) < piece.stop and id(message) not in late:
-                handout.moved[handout_of(message, handout.receipt.owner)[1]] = until_ms
+        late = rows_of(self._expired).get(handout, ())
+        for row in self._between(handout, piece.start, piece.stop).difference(late):
+            handout.moved[row] = until_ms
 
-
-def _rows_of(messages: Any, owner: object) -> dict[Handout, list[ReceivedMessage]]:
-    given: Iterable[Any]
-    if isinstance(messages, ReceivedMessage) or not isinstance(messages, Iterable):
-        given = (messages,)
-    else:
-        given = messages
-    rows: dict[Handout, list[ReceivedMessage]] = {}
-    for message in given:
-        handout, _ = handout_of(message, owner)
-        found = rows.get(handout)
-        if found is None:
-            rows[handout] = [message]
-        else:
-            found.append(message)
-    return rows
+    def _between(self, handout: Handout, start: int, stop: int) -> set[int]:
+        """The rows of some offsets."""
+        return {row for row in self._rows[handout] if start <= handout.offset_of(row) < stop}
 
 
 def _name(message: ReceivedMessage) -> str:

@@ -8,8 +8,17 @@ import pytest
 
 from shardmq.actors.protocol.batch import BatchError, BatchView, encode_batch, read_batch_header
 from shardmq.actors.protocol.columns import Columns
+from shardmq.client import errors
 from shardmq.client.message import check_message
-from shardmq.client.received import Delivery, ReceivedMessage, again, messages_of, place_of
+from shardmq.client.received import (
+    Delivery,
+    ReceivedMessage,
+    again,
+    are_of,
+    messages_of,
+    place_of,
+    rows_of,
+)
 
 
 def received(columns: Columns, from_offset: int = 0) -> list[ReceivedMessage]:
@@ -95,3 +104,19 @@ def test_a_copy_that_does_not_say_where_it_comes_from_is_malformed() -> None:
     (message,) = messages_of(Delivery("%RETRY%g", 2, 100, 7_000, view), 0)
     with pytest.raises(BatchError, match="%QUEUE"):
         assert message.topic
+
+
+def test_messages_are_put_together_by_what_they_came_with() -> None:
+    (a, b, c), (d,) = received(Columns([b"a", b"b", b"c"])), received(Columns([b"d"]))
+    rows = rows_of([c, d, a])
+    assert list(rows.values()) == [[2, 0], [0]]
+    first, second = rows
+    assert are_of([a, b, c, d], first, {1, 2}) == [b, c]
+    assert are_of([a, b, c, d], second, {0}) == [d]
+    with pytest.raises(errors.InvalidArgument, match="not str"):
+        rows_of(["text"])
+
+
+def test_a_message_of_no_work_queue_is_visible_to_all_for_ever() -> None:
+    (message,) = received(Columns([b"a"]))
+    assert message.invisible_until is None

@@ -9,7 +9,7 @@ from shardmq.actors.protocol.columns import Columns
 from shardmq.actors.protocol.work_messages import ReceivedPart
 from shardmq.client import errors
 from shardmq.client.received import Delivery, messages_of
-from shardmq.client.work.handout import Handout, QueueName, Receipt, handout_of, opened
+from shardmq.client.work.handout import QueueName, Receipt, handouts_of, opened
 
 BATCH = encode_batch(
     Columns([b"a", b"b"]), producer_id=3, first_sequence=5, first_born_ms=1, last_born_ms=1
@@ -22,11 +22,11 @@ NAME = QueueName("t", 1)
 
 def test_a_message_leads_to_its_receipt() -> None:
     messages = opened(TOLD, BATCH, RECEIPT, NAME)
-    handout, index = handout_of(messages[1], OWNER)
-    assert (handout.queue, handout.generation, handout.receipt, index) == (8, 4, RECEIPT, 1)
-    assert isinstance(handout, Handout)
+    [(handout, rows)] = handouts_of([messages[1], messages[0]], OWNER).items()
+    assert (handout.queue, handout.generation, handout.receipt) == (8, 4, RECEIPT)
+    assert [handout.offset_of(row) for row in rows] == [11, 10]
     with pytest.raises(errors.InvalidArgument):
-        handout_of(messages[1], object())
+        handouts_of(messages, object())
 
 
 def test_other_messages_have_no_time_at_which_they_become_visible() -> None:
@@ -34,7 +34,7 @@ def test_other_messages_have_no_time_at_which_they_become_visible() -> None:
     message = messages_of(Delivery("t", 1, 10, 77, view), 0)[0]
     assert message.invisible_until is None
     with pytest.raises(errors.InvalidArgument):
-        handout_of(message, OWNER)
+        handouts_of([message], OWNER)
 
 
 def test_a_frame_that_is_not_what_was_told_is_refused() -> None:
