@@ -32,6 +32,7 @@ _BODY_BYTES: Final = 56
 """What a message takes in memory beside its body."""
 _META_FACTOR: Final = 8
 """What a byte of columns becomes when it is opened, roughly."""
+_NO_COLUMNS: Final = (None,) * (len(Columns._fields) - 1)
 
 
 class OpenedBatch:
@@ -41,6 +42,22 @@ class OpenedBatch:
         BatchError: it is malformed.
         BatchUnopened: its codec is not installed.
     """
+
+    __slots__ = (
+        "_bare",
+        "_columns",
+        "_head",
+        "_offsets",
+        "_record",
+        "_selected",
+        "base_offset",
+        "bodies_bytes",
+        "bytes",
+        "count",
+        "stop",
+        "stored_at_ms",
+        "weight",
+    )
 
     def __init__(self, record: bytes, span: Span) -> None:
         view = view_of(record)
@@ -58,10 +75,10 @@ class OpenedBatch:
             view.due_times_ms(), view.message_ids(),
         )  # fmt: skip
         self._columns = columns
-        self._bare = columns[1:] == (None,) * (len(columns) - 1)
+        self._bare = columns[1:] == _NO_COLUMNS
         deltas = view.offset_deltas()
         self._offsets: Sequence[int] = range(self.count) if deltas is None else deltas
-        self.stop = max(span.base_offset + span.count, self.offset(self.count - 1) + 1)
+        self.stop = max(span.base_offset + span.count, span.base_offset + self._offsets[-1] + 1)
         """Offset behind the batch."""
         self._selected: tuple[frozenset[str] | None, Sequence[int]] = (None, ())
         meta_bytes = 0 if self._bare else _META_FACTOR * head.meta_bytes

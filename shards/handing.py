@@ -169,10 +169,10 @@ class _Look:
             starts, soonest_ms = cursor.handouts.visible(wall_ms)
             work.due.extend(starts)
             work.soonest_ms = min(work.soonest_ms, soonest_ms)
-        if self._is_over:
+        if self._is_over or (work.due and not self._is_held_up):
             return True
         work.rest_ms = work.soonest_ms
-        if work.due or self._is_held_up:
+        if self._is_held_up:
             work.rest_ms = min(work.rest_ms, wall_ms + RETRY_MS)
         return False
 

@@ -80,12 +80,14 @@ class Cursor:
 
 def merged(cursor: Cursor, floor: int, ranges: Sequence[tuple[int, int]]) -> tuple[int, Bounds]:
     """Floor and ranges of `cursor` when all below `floor` and in `ranges` is done, too."""
-    if not ranges and not cursor.acked:
-        return max(floor, cursor.floor), _NOTHING
+    floor = max(floor, cursor.floor)
+    if not cursor.acked and all(start <= floor for start, _ in ranges):
+        # The usual case: nothing is left out, so there are no ranges.
+        return max([floor, *(stop for _, stop in ranges)]), _NOTHING
     acked = array("Q", cursor.acked)
     for start, stop in ranges:
         add(acked, start, stop)
-    floor = cut_below(acked, max(floor, cursor.floor))
+    floor = cut_below(acked, floor)
     return floor, acked or _NOTHING
 
 
@@ -165,14 +167,16 @@ class Cursors:
             ranges = list(pairs(acked))
             cursor.floor, cursor.acked = merged(cursor, floor, ranges)
             if cursor.handouts is not None:
-                self._cut(cursor, [(0, cursor.floor), *ranges])
+                self._cut(cursor, ranges)
 
     def _cut(self, cursor: Cursor, done: Sequence[tuple[int, int]]) -> None:
         handouts = cursor.handouts
         assert handouts is not None
         self.rows -= len(handouts)
+        handouts.cut(0, cursor.floor)
         for start, stop in done:
-            handouts.cut(start, stop)
+            if stop > cursor.floor:
+                handouts.cut(start, stop)
         self.rows += len(handouts)
         if not handouts:
             cursor.handouts = None

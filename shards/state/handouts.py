@@ -110,6 +110,10 @@ class Handouts:
             self._receipts.append(row.receipt)
             self._marks.append(row.attempt << 1 | row.held)
             return
+        if not rows:
+            for column in (self._starts, self._stops, self._untils, self._receipts, self._marks):
+                del column[first:behind]
+            return
         self._starts[first:behind] = array("Q", [row.start for row in rows])
         self._stops[first:behind] = array("Q", [row.stop for row in rows])
         self._untils[first:behind] = array("Q", [row.until_ms for row in rows])
