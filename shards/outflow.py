@@ -1,7 +1,7 @@
 """Outflow: how much of what was answered is still on its way to each router.
 
-Owns the window of a router and the polls that wait for room in it. Knows nothing of what is in an
-answer.
+Owns the window of a router and the polls that wait for room in it. Others that answer with messages
+(`receive.py`) look after those of theirs that wait. Knows nothing of what is in an answer.
 
 A FETCH of a hundred bytes makes an answer of up to a megabyte, so requests in flight say little of
 the memory that their answers take. What a router has not taken yet lies in this process, in
@@ -32,7 +32,7 @@ ROUTERS_MAX = 128
 class _Window:
     """Of one router."""
 
-    __slots__ = ("bytes", "moved_ms", "waiting")
+    __slots__ = ("bytes", "is_wanted", "moved_ms", "waiting")
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -40,6 +40,8 @@ class _Window:
         self.moved_ms = 0.0
         """When it became full, or something was last taken."""
         self.waiting: deque[Poll] = deque()
+        self.is_wanted = False
+        """Others wait for room, too."""
 
 
 class Outflow:
@@ -58,7 +60,7 @@ class Outflow:
     @property
     def wake_at_ms(self) -> float | None:
         """When the next window counts as stalled."""
-        full = [window.moved_ms for window in self._windows.values() if window.waiting]
+        full = [one.moved_ms for one in self._windows.values() if one.waiting or one.is_wanted]
         return min(full) + STALL_MS if full else None
 
     def is_full(self, router: bytes) -> bool:
@@ -70,16 +72,26 @@ class Outflow:
         window = self._windows.get(router)
         if window is None:
             if len(self._windows) >= ROUTERS_MAX:
-                self._windows = {one: kept for one, kept in self._windows.items() if kept.waiting}
+                windows = self._windows.items()
+                self._windows = {
+                    one: kept for one, kept in windows if kept.waiting or kept.is_wanted
+                }
             window = self._windows[router] = _Window()
         window.bytes += size
 
     def hold(self, poll: Poll, mono_ms: float) -> None:
         """Keeps a poll until there is room for its answer."""
         window = self._windows[poll.request.peer]
-        if not window.waiting:
+        if not window.waiting and not window.is_wanted:
             window.moved_ms = mono_ms
         window.waiting.append(poll)
+
+    def want(self, router: bytes, mono_ms: float) -> None:
+        """Somebody who is not kept here waits for room in a full window."""
+        window = self._windows[router]
+        if not window.waiting and not window.is_wanted:
+            window.moved_ms = mono_ms
+        window.is_wanted = True
 
     def taken(self, router: bytes, size: int, mono_ms: float) -> deque[Poll]:
         """A router took so many bytes; the polls that may be answered now."""
@@ -94,7 +106,8 @@ class Outflow:
         """Polls of windows in which nothing has moved for too long: they are open again."""
         found: list[Poll] = []
         for window in self._windows.values():
-            if window.waiting and mono_ms >= window.moved_ms + STALL_MS:
+            is_waited_for = window.waiting or window.is_wanted
+            if is_waited_for and mono_ms >= window.moved_ms + STALL_MS:
                 self.stalls += 1
                 window.bytes = 0
                 found += _emptied(window)
@@ -103,4 +116,5 @@ class Outflow:
 
 def _emptied(window: _Window) -> deque[Poll]:
     polls, window.waiting = window.waiting, deque()
+    window.is_wanted = False
     return polls

@@ -5,7 +5,8 @@ queues are worth a look `work_groups.py`'s.
 
 Whoever comes stands in the line of its group, and the line is served once a turn, the first ones
 first, as long as queues may have something; so many bytes a turn, and what is left comes first in
-the next one. Who finds nothing waits until its deadline, for news.
+the next one. Who finds nothing waits until its deadline, for news; so does who would be answered
+through a router that is behind with taking answers (`outflow.py`): nothing is handed out to it.
 
 What is handed out stands in the journal before the answer leaves, and the journal is written then,
 but not synced: a shard that is killed knows it, a power cut may take it. Then the messages come
@@ -34,11 +35,13 @@ from shardmq.actors.protocol.limits import (
     RECEIVE_MESSAGES_MAX,
     WAIT_MS_MAX,
 )
+from shardmq.actors.protocol.replies import bulk_bytes
 from shardmq.actors.protocol.work_messages import Receive, ReceiveReply
 
 from .basket import Basket
 from .cursors_log import CursorLog
 from .handing import LOOK_COST_MAX, RETRY_MS, Handing
+from .outflow import Outflow
 from .receivers import Receiver, Receivers
 from .requests import FATAL, Request
 from .work_groups import QUANTUM_MESSAGES, WorkGroup, WorkGroups, WorkQueue
@@ -59,13 +62,18 @@ _STALE_MAX: Final = 16
 class Receiving:
     """The verb RECEIVE."""
 
-    def __init__(self, groups: WorkGroups, handing: Handing, log: CursorLog) -> None:
+    def __init__(
+        self, groups: WorkGroups, handing: Handing, log: CursorLog, outflow: Outflow
+    ) -> None:
         self._groups = groups
+        self._outflow = outflow
         self._handing = handing
         self._log = log
         self._receivers = Receivers()
         self._looking: deque[WorkGroup] = deque()
         """Groups to be looked after again at their `woken_until_ms`."""
+        self._held_back: dict[bytes, deque[Receiver]] = {}
+        """Router -> those who wait until it has taken other answers."""
         self._bytes_left = self._answers_left = self._cost_left = 0
         self._rest_at_ms: float | None = None
         self._room_at_ms = 0.0
@@ -86,6 +94,7 @@ class Receiving:
             "handouts": self._handing.cursors.rows,
             "received": self._received,
             "receives_parked": len(self._receivers),
+            "receives_held_back": sum(map(len, self._held_back.values())),
             "receives_repeated": self._repeated,
             "work_batches_opened": self._handing.opened.opened,
             "work_stretches_passed": self._handing.damaged,
@@ -95,6 +104,8 @@ class Receiving:
     def wake_at_ms(self) -> float | None:
         if self._groups.active:
             return self._room_at_ms  # at once, mostly
+        if any(not self._outflow.is_full(router) for router in self._held_back):
+            return 0.0
         looking = self._looking[0].woken_until_ms if self._looking else None
         times = (self._receivers.wake_at_ms, self._rest_at_ms, looking)
         return min((one for one in times if one is not None), default=None)
@@ -134,6 +145,8 @@ class Receiving:
         """Answer who can be answered, and whose time is over."""
         groups = self._groups
         groups.wake(now)
+        if self._held_back:
+            self._take_back()
         while self._looking and self._looking[0].woken_until_ms <= now.mono_ms:
             group = self._looking.popleft()
             group.looking = False
@@ -184,6 +197,12 @@ class Receiving:
             if receiver.settled:
                 line.popleft()
                 continue
+            router = receiver.request.peer
+            if self._outflow.is_full(router) and group.first_ready() is not None:
+                line.popleft()
+                self._outflow.want(router, now.mono_ms)
+                self._held_back.setdefault(router, deque()).append(receiver)
+                continue
             basket = self._repeated_for(receiver, now) or self._filled_for(receiver, now)
             if basket is None:
                 line.popleft()
@@ -198,10 +217,20 @@ class Receiving:
 
     def _answer(self, receiver: Receiver, basket: Basket, out: list[Letter]) -> None:
         self._settle(receiver)
-        out.append(receiver.request.answer(basket.reply(), basket.frames))
+        letter = receiver.request.answer(basket.reply(), basket.frames)
+        out.append(letter)
+        self._outflow.sent(letter[1], bulk_bytes(letter[2]))
         self._answers_left -= 1
         self._bytes_left -= basket.bytes
         self._received += 0 if basket.peek else basket.count
+
+    def _take_back(self) -> None:
+        """Put those first in their lines whose router takes answers again."""
+        for router in [one for one in self._held_back if not self._outflow.is_full(one)]:
+            for receiver in reversed(self._held_back.pop(router)):
+                if not receiver.settled:
+                    receiver.group.waiting.appendleft(receiver)
+                    self._groups.activate(receiver.group)
 
     def _settle(self, receiver: Receiver) -> None:
         self._receivers.settle(receiver)

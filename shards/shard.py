@@ -147,8 +147,9 @@ class Shard:
         self._nacking = Nacking(journal, self._serving, state.cursors, scheduling, groups.log)
         self._handlers[int(Verb.NACK)] = _Handler(Nack, self._nacking.handle)
         self._work = Work(
-            journal, self._serving, state.cursors, groups.log, work_groups, scheduling
-        )
+            journal, self._serving, state.cursors, groups.log, work_groups, scheduling,
+            self._fetching.outflow,
+        )  # fmt: skip
         self._handlers[int(Verb.RECEIVE)] = _Handler(Receive, self._work.receiving.handle)
         self._handlers[int(Verb.SETTLE)] = _Handler(Settle, self._work.settling.handle)
         self._stopping = False

@@ -13,6 +13,7 @@ from shardmq.actors.kernel.ports import Letter, Now, QueueLog
 
 from .cursors_log import CursorLog
 from .handing import Handing
+from .outflow import Outflow
 from .receive import Receiving
 from .scheduling import Scheduling
 from .serving import ServedQueue, Serving
@@ -28,11 +29,11 @@ class Work:
 
     def __init__(
         self, journal: QueueLog, serving: Serving, cursors: Cursors, log: CursorLog,
-        groups: WorkGroups, scheduling: Scheduling,
+        groups: WorkGroups, scheduling: Scheduling, outflow: Outflow,
     ) -> None:  # fmt: skip
         self._groups = groups
         handing = Handing(journal, serving, cursors, log, scheduling)
-        self.receiving = Receiving(groups, handing, log)
+        self.receiving = Receiving(groups, handing, log, outflow)
         self.settling = Settling(journal, serving, cursors, groups, scheduling, log)
 
     @property

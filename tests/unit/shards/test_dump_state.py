@@ -12,6 +12,8 @@ from shardmq.shards.state.records import (
     EarliestRaised,
     Granted,
     GrantedQueue,
+    HandedOut,
+    HandedQueue,
     TopicDropped,
     encode_state,
 )
@@ -36,6 +38,16 @@ def test_what_is_not_said_is_left_out() -> None:
     assert told[1]["acked"] == [8, 9]
     raised = named_state(encode_state(EarliestRaised([(1, 4)])))
     assert raised["offsets"] == [[1, 4]]
+
+
+def test_what_is_handed_out_is_named() -> None:
+    handed = HandedOut(7, [HandedQueue(1, 9, 300, True, [(5, 6, 2)])])
+    queue = {"queue": 1, "receipt": 9, "until_ms": 300, "held": True, "pieces": [[5, 6, 2]]}
+    assert named_state(encode_state(handed)) == {
+        "state": "HandedOut",
+        "group_id": 7,
+        "queues": [queue],
+    }
 
 
 def test_a_newer_record_is_for_the_caller() -> None:

@@ -70,3 +70,19 @@ def test_windows_of_routers_that_are_long_gone_are_forgotten() -> None:
     for number in range(3 * outflow.ROUTERS_MAX):
         windows.sent(b"%d" % number, 1)
     assert len(windows._windows) <= outflow.ROUTERS_MAX
+
+
+def test_who_waits_elsewhere_wants_a_full_window_opened_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outflow, "ANSWERS_BYTES_MAX", 10)
+    flow = outflow.Outflow()
+    flow.sent(b"r", 10)
+    assert flow.wake_at_ms is None
+    flow.want(b"r", 5.0)
+    flow.want(b"r", 50.0)
+    assert flow.wake_at_ms == 5.0 + outflow.STALL_MS
+    assert flow.stalled(4.0 + outflow.STALL_MS) == []
+    assert flow.is_full(b"r")
+    flow.stalled(5.0 + outflow.STALL_MS)
+    assert (flow.is_full(b"r"), flow.wake_at_ms) == (False, None)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from shardmq.actors.kernel.ports import Refusal
 from shardmq.actors.protocol.codes import Code
-from shardmq.actors.protocol.group_messages import Grant, GrantQueue
+from shardmq.actors.protocol.group_messages import Grant, GrantQueue, Start
 from shardmq.actors.protocol.limits import INVISIBLE_MS_MAX, RECEIVE_MESSAGES_MAX
+from shardmq.actors.protocol.messages import Taken
 from shardmq.actors.protocol.verbs import Verb
-from shardmq.actors.protocol.work_messages import EVERYBODY, Receive
-from shardmq.shards import receive, receivers
+from shardmq.actors.protocol.work_messages import EVERYBODY, Receive, ReceiveReply
+from shardmq.shards import outflow, receive, receivers
 from support.grouped import EARLIEST, GROUP
 from support.retrying import DEAD, QUEUE
 from support.work_shard import INVISIBLE_MS, OTHER, WorkingShard, got
@@ -207,3 +210,181 @@ def test_a_message_that_was_handed_out_too_often_is_a_dead_letter(filled: Workin
     assert {one.properties["%CAUSE"] for one in dead} == {"not acknowledged in time"}
     assert {one.properties["%ATTEMPT"] for one in dead} == {"2"}
     assert filled.cursor(QUEUE).floor == 3
+
+
+# ------------------------------------------------------------------ grants
+
+
+def test_a_reset_ends_what_is_handed_out_and_starts_there(filled: WorkingShard) -> None:
+    filled.receive(6)
+    filled.grant(QUEUE, 2, member=EVERYBODY, reset=True, start=Start(at="offset", offset=4))
+    assert filled.rows() == []
+    assert [(one.offset, one.attempt) for one in filled.receive()] == [
+        (at, 1) for at in range(4, 10)
+    ]
+
+
+def test_a_grant_without_reset_keeps_what_is_handed_out(filled: WorkingShard) -> None:
+    filled.receive(6)
+    filled.grant(QUEUE, 2, member=EVERYBODY)
+    assert filled.offsets() == [6, 7, 8, 9]
+    filled.clock.advance(INVISIBLE_MS)
+    assert [one.attempt for one in filled.receive()] == [2] * 10
+
+
+def test_a_queue_that_is_one_members_is_nobody_elses(filled: WorkingShard) -> None:
+    filled.grant(QUEUE, 2, member="ann")
+    assert filled.receive() == []
+    filled.grant(QUEUE, 3, member=EVERYBODY)
+    assert len(filled.receive()) == 10
+
+
+def test_a_forgotten_group_has_nothing_and_who_waits_goes_home_in_time(
+    filled: WorkingShard,
+) -> None:
+    filled.receive()
+    filled.turn([filled.receive_letter(wait_ms=500)])
+    filled.ask(Verb.GRANT, Grant(live_group_ids=[9]))
+    assert filled.core.stats()["work_queues"] == filled.core.stats()["handouts"] == 0
+    assert [got(reply) for reply in filled.pass_time(INVISIBLE_MS)] == [[]]
+
+
+def test_a_snapshot_knows_what_is_handed_out() -> None:
+    shard = WorkingShard(slice_every_ms=0, slice_buckets=65, segment_bytes=1 << 15)
+    shard.prepare()
+    shard.fill(QUEUE, *[b"x" * 300] * 40)
+    shard.turn()
+    shard.receive(5, receipt=70)
+    rows, digests = shard.rows(), shard.digests()
+    for _ in range(6):  # segments begin, so snapshots are made
+        shard.fill(OTHER, *[b"x" * 300] * 40)
+        for _ in range(20):
+            shard.pass_time(1)
+    assert shard.journal.keep_from > 0
+    shard.restart()
+    assert shard.rows() == rows
+    assert shard.digests()["cursors"] == digests["cursors"]
+    assert [one.offset for one in shard.receive(5, receipt=70)] == [0, 1, 2, 3, 4]
+
+
+# ------------------------------------------------------------------ who only looks
+
+
+def looks(shard: WorkingShard, count: int, **how: Any) -> None:
+    """So many of them wait."""
+    for _ in range(count):
+        assert shard.turn([shard.receive_letter(0, wait_ms=5_000, **how)]) == []
+
+
+def test_who_only_looks_is_told_and_gets_nothing(filled: WorkingShard) -> None:
+    (reply,) = filled.turn([filled.receive_letter(0)])
+    assert reply.header == ReceiveReply()
+    assert filled.rows() == []
+    filled.receive(10)
+    looks(filled, 1)
+    (reply,) = filled.pass_time(INVISIBLE_MS)
+    assert reply.header == ReceiveReply()
+
+
+def test_about_as_many_are_told_as_there_are_messages(shard: WorkingShard) -> None:
+    looks(shard, 5)
+    shard.fill(QUEUE, b"a", b"b")
+    assert len(shard.turn()) == 2
+    shard.fill(QUEUE, b"c")
+    assert len(shard.turn()) == 1
+    assert shard.core.stats()["receives_parked"] == 2
+
+
+def test_who_was_not_told_is_told_later_if_something_is_left(shard: WorkingShard) -> None:
+    looks(shard, 3)
+    shard.fill(QUEUE, b"a")
+    assert len(shard.turn()) == 1
+    assert shard.pass_time(receive.LOOK_AGAIN_MS - 1) == []
+    assert len(shard.pass_time(1)) == 1  # nobody came for it
+    assert len(shard.receive()) == 1
+    assert shard.pass_time(receive.LOOK_AGAIN_MS) == []
+    shard.fill(QUEUE, b"b")
+    assert len(shard.turn()) == 1
+
+
+def test_who_came_for_it_makes_room_for_the_next_ones(shard: WorkingShard) -> None:
+    looks(shard, 3)
+    for _ in range(3):
+        shard.fill(QUEUE, b"a")
+        assert len(shard.turn()) == 1
+        assert len(shard.receive()) == 1
+
+
+def test_in_fifo_each_queue_has_something_for_one(shard: WorkingShard) -> None:
+    looks(shard, 3, fifo=True)
+    shard.fill(QUEUE, b"a", b"b", b"c")
+    assert len(shard.turn()) == 1
+
+
+def test_who_comes_to_look_later_is_not_forgotten(shard: WorkingShard) -> None:
+    looks(shard, 1)
+    shard.fill(QUEUE, b"a")
+    assert len(shard.turn()) == 1
+    looks(shard, 1)  # the message is somebody's by now, as far as the shard knows
+    assert len(shard.pass_time(receive.LOOK_AGAIN_MS)) == 1
+
+
+# ------------------------------------------------------------------ bounds of a turn
+
+
+def test_a_turn_ends_and_the_next_one_goes_on(
+    shard: WorkingShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard.fill(QUEUE, *[b"x" * 100] * 6)
+    shard.turn()
+    monkeypatch.setattr(receive, "TURN_BYTES_MAX", 200)
+    letters = [shard.receive_letter(1) for _ in range(6)]  # none of them wants to wait
+    now = shard.clock.now()
+    assert len(shard.core.handle(letters, now)) == 2
+    assert shard.core.wake_at_ms == 0
+    assert len(shard.core.handle([], now)) == 2
+    assert len(shard.core.handle([], now)) == 2
+    monkeypatch.setattr(receive, "TURN_ANSWERS_MAX", 1)
+    assert len(shard.core.handle([shard.receive_letter(1)], now)) == 1  # empty
+
+
+def test_a_router_that_takes_no_answers_gets_no_messages(
+    shard: WorkingShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outflow, "ANSWERS_BYTES_MAX", 1_000)
+    shard.fill(QUEUE, *[b"x" * 1_000] * 3)
+    shard.turn()
+    assert len(shard.receive(1)) == 1
+    assert shard.turn([shard.receive_letter(1, wait_ms=9_000) for _ in range(2)]) == []
+    assert shard.core.stats()["receives_held_back"] == 2
+    assert shard.rows() == [(0, 1, 1, 1, True)]
+    replies = shard.turn([shard.letter(Verb.TAKEN, Taken(bytes=2_000))])
+    assert sum(bool(one.payload) for one in replies) == 1
+    (reply,) = [one for one in shard.pass_time(outflow.STALL_MS) if one.payload]  # all is lost
+    assert len(got(reply)) == 1
+    assert shard.core.stats()["receives_held_back"] == 0
+
+
+def test_who_is_held_back_goes_home_in_time(
+    filled: WorkingShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outflow, "ANSWERS_BYTES_MAX", 1)
+    filled.receive(1)
+    filled.turn([filled.receive_letter(1, wait_ms=100)])
+    (reply,) = filled.pass_time(100)
+    assert got(reply) == []
+    assert filled.core.drained()
+
+
+def test_a_fault_ends_only_the_request_that_met_it(
+    filled: WorkingShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> object:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(filled.core._work.receiving._handing, "take", fail)
+    assert filled._answer(filled.receive_letter()).code == Code.INTERNAL
+    assert filled.core.stats()["internal_errors"] == 1
+    monkeypatch.undo()
+    filled.clock.advance(1_000)
+    assert len(filled.receive()) == 10

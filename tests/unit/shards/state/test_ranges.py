@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardmq.shards.state.ranges import add, cut_below, holds, pairs, size_within
+from shardmq.shards.state.ranges import add, cut_below, holds, missing, pairs, size_within
 
 OFFSETS = st.integers(0, 40)
 RANGES = st.lists(st.tuples(OFFSETS, OFFSETS), max_size=12)
@@ -73,3 +73,10 @@ def test_sizes_are_those_of_the_sets(ranges: list[tuple[int, int]], start: int, 
     wanted = offsets_of(ranges)
     inside = sum(start <= offset < stop for offset in wanted)
     assert size_within(bounds_of(ranges), start, stop) == inside
+
+
+@given(RANGES, OFFSETS, OFFSETS)
+def test_what_is_missing_is_the_rest(ranges: list[tuple[int, int]], start: int, stop: int) -> None:
+    found = missing(bounds_of(ranges), start, stop)
+    assert offsets_of(found) == set(range(start, stop)) - offsets_of(ranges)
+    assert all(first < behind for first, behind in found)
