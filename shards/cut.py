@@ -160,7 +160,7 @@ class OpenedBatch:
         return encode_batch(
             columns,
             producer_id=head.producer_id,
-            first_sequence=head.first_sequence + (0 if columns.message_ids else first),
+            first_sequence=head.first_sequence + first,
             first_born_ms=head.first_born_ms,
             last_born_ms=head.last_born_ms,
         )

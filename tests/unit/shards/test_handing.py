@@ -138,6 +138,17 @@ def test_fifo_gives_some_of_what_is_visible_again_before_what_is_new(shard: Work
     ]  # fmt: skip
 
 
+def test_fifo_gives_what_came_back_last_before_what_lies_behind_it(shard: WorkingShard) -> None:
+    fill(shard, 4)
+    shard.receive(4, fifo=True)
+    shard.clock.advance(INVISIBLE_MS)
+    assert shard.offsets(2, fifo=True) == [0, 1]  # 2 and 3 are known to be visible, too
+    shard.codes(shard.item(0, act="nack", delay_ms=0), shard.item(1))
+    assert [(one.offset, one.attempt) for one in shard.receive(fifo=True)] == [
+        (0, 3), (2, 2), (3, 2),
+    ]  # fmt: skip
+
+
 def test_fifo_wakes_who_waits_when_the_last_one_is_settled(shard: WorkingShard) -> None:
     fill(shard, 4)
     shard.receive(2, fifo=True)

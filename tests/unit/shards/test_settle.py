@@ -48,6 +48,18 @@ def test_what_is_done_is_settled_alike_whoever_did_it(shard: WorkingShard) -> No
     assert shard.cursor(QUEUE).floor == 4
 
 
+def test_an_item_meets_what_those_before_it_did(shard: WorkingShard) -> None:
+    shard.receive(4)
+    results = shard.settled(
+        shard.item(0), shard.item(0, act="nack", dead=True),
+        shard.item(1, act="nack", delay_ms=0), shard.item(1),
+    )  # fmt: skip
+    assert [one.code for one in results] == [Code.OK, Code.OK, Code.OK, Code.RECEIPT_EXPIRED]
+    assert results[1].dead == []
+    shard.settle()
+    assert shard.seen(DEAD) == []
+
+
 def test_who_comes_too_late_hears_which_ones_and_the_others_are_settled(
     shard: WorkingShard,
 ) -> None:
