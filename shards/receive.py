@@ -132,7 +132,10 @@ class Receiving:
         group = self._groups.group(header.group_id)
         receiver = Receiver(request, header, group, now.mono_ms + wait_ms)
         receivers.park(receiver)
-        if header.count_max:
+        again = self._repeated_for(receiver, now)
+        if again is not None:  # nobody in front of it in the line has a claim on that
+            self._answer(receiver, again, out)
+        elif header.count_max:
             group.woken = max(0, group.woken - 1)
             group.waiting.append(receiver)
         else:
@@ -242,7 +245,7 @@ class Receiving:
         """What the receipt holds already, if anything."""
         group, header = receiver.group, receiver.header
         numbers = group.receipts.get(header.receipt)
-        if numbers is None:
+        if numbers is None or not header.count_max:
             return None
         basket = self._basket_for(receiver, now)
         for number in numbers:

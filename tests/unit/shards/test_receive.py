@@ -86,6 +86,19 @@ def test_the_same_receipt_gets_the_same_messages_and_nothing_new(filled: Working
     assert [(one.offset, one.attempt) for one in filled.receive(1, receipt=9)] == [(0, 2)]
 
 
+def test_the_same_receipt_is_answered_whoever_stands_in_line(filled: WorkingShard) -> None:
+    first = filled.receive_reply(10, receipt=9)
+    assert filled.turn([filled.receive_letter(wait_ms=900, receipt=77)]) == []
+    assert filled.receive_reply(10, receipt=9) == first
+    # The answer was lost while the retry waited in another session: both get the same.
+    letters = [filled.receive_letter(4, wait_ms=900, receipt=88, session=one) for one in (2, 3)]
+    assert filled.turn(letters) == []
+    filled.fill(QUEUE, *[b"x"] * 40)
+    (_, one, other) = filled.turn()
+    assert got(one) == got(other)
+    assert [message.offset for message in got(one)] == [42, 43, 44, 45]
+
+
 def test_queues_take_turns(shard: WorkingShard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receive, "QUANTUM_MESSAGES", 4)
     for queue in (QUEUE, OTHER):

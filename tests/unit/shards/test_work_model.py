@@ -37,8 +37,9 @@ class Message(msgspec.Struct):
 class Walk:
     """Random members of one work group, on two queues."""
 
-    def __init__(self, seed: int, expression: str) -> None:
+    def __init__(self, seed: int, expression: str, *, fifo: bool = False) -> None:
         self.random = Random(seed)
+        self.fifo = fifo
         self.expression = expression
         self.shard = shard = WorkingShard(
             segment_bytes=1 << 15, reserve_bytes=1 << 12, slice_every_ms=0, slice_buckets=16
@@ -89,8 +90,13 @@ class Walk:
     def receive(self, count: int) -> list[Got]:
         shard = self.shard
         invisible_ms = self.random.choice((50, 500))
-        found = shard.receive(count, invisible_ms=invisible_ms, max_attempts=MAX_ATTEMPTS)
+        blocked = self.blocked()
+        found = shard.receive(
+            count, invisible_ms=invisible_ms, max_attempts=MAX_ATTEMPTS, fifo=self.fifo
+        )
         self.bury()
+        if self.fifo:
+            self.check_order(found, blocked)
         for one in found:
             message = self.model[one.queue, one.offset]
             assert not message.done, one
@@ -102,11 +108,30 @@ class Walk:
         assert len(found) <= count
         if len(found) < count:
             left = [key for key, one in self.model.items() if self.is_free(one)]
+            left = [key for key in left if key[0] not in blocked]
             assert not left, f"{left} were to be had"
         if found and self.random.random() < 0.1:
             again = shard.receive(count, receipt=shard.receipt, invisible_ms=9)
             assert sorted(again) == sorted(found)
         return found
+
+    def blocked(self) -> set[int]:
+        """In fifo: queues of which something is in somebody's hands."""
+        return {
+            queue
+            for (queue, _), one in self.model.items()
+            if self.fifo and not one.done and one.until_ms > self.wall_ms
+        }
+
+    def check_order(self, found: list[Got], blocked: set[int]) -> None:
+        """In fifo, a queue gives the first ones that are not done."""
+        for queue in (QUEUE, OTHER):
+            given = [one.offset for one in found if one.queue == queue]
+            left = sorted(
+                at for (of, at), one in self.model.items() if of == queue and not one.done
+            )
+            assert given == left[: len(given)]
+            assert not given or queue not in blocked
 
     def is_free(self, message: Message) -> bool:
         return not message.done and message.until_ms <= self.wall_ms
@@ -211,13 +236,16 @@ class Walk:
         assert shard.core.stats()["internal_errors"] == 0
 
 
+@pytest.mark.parametrize("fifo", [False, True])
 @pytest.mark.parametrize("expression", ["*", "a"])
-@pytest.mark.parametrize("seed", range(8))
-def test_random_walks(seed: int, expression: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_random_walks(
+    seed: int, expression: str, fifo: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if seed % 2:
         monkeypatch.setattr(receive, "QUANTUM_MESSAGES", 3)
         monkeypatch.setattr(cut, "OPENED_BYTES_MAX", 1)
-    walk = Walk(seed, expression)
+    walk = Walk(seed, expression, fifo=fifo)
     for _ in range(STEPS):
         walk.step()
     walk.finish()
