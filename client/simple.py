@@ -23,6 +23,7 @@ from .times import Duration
 from .work.core import WorkCore
 from .work.options import checked_invisible, checked_nack, checked_receive, checked_work
 from .work.settlement import ACK, Act
+from .work.sources import Wish
 
 __all__ = ["SimpleConsumer"]
 
@@ -146,19 +147,16 @@ class SimpleConsumer:
         """
         asked = checked_receive(max_messages, invisible_for, wait)
         group = self._started()
-        connection = self._connection
-        with connection.lock:
-            at = now()
-            wish = group.receiver.receive(asked, at)
-            try:
-                while not connection.drive(lambda: wish.settled, wish.until_ms, at):
-                    at = now()
-                    if at.mono_ms < wish.until_ms:
-                        raise ClosedError("connection")
-                    group.receiver.late(wish, at)
-            finally:
-                if not wish.settled:
-                    group.receiver.give_up(wish)
+        receiver, connection = group.receiver, self._connection
+        wish = Wish(asked, now().mono_ms)
+        try:
+            connection.see_through(wish, receiver.receive)
+            while not wish.settled:
+                connection.see_through(wish, receiver.late)
+        finally:
+            if not wish.settled:
+                with connection.lock:
+                    receiver.give_up(wish)
         return wish.outcome()
 
     def ack(self, messages: _Messages) -> None:
@@ -249,10 +247,10 @@ class SimpleConsumer:
         group, connection = self._group, self._connection
         if group is None:
             raise InvalidArgument("nothing was received by this consumer yet")
-        with connection.lock:
-            at = now()
-            settlement = group.settle(messages, act, at)
-            if not connection.drive(lambda: settlement.settled, settlement.until_ms, at):
+        settlement = group.settlement(messages, act, now())
+        connection.see_through(settlement, group.settler.add)
+        if not settlement.settled:
+            with connection.lock:
                 settlement.give_up()
         fault = settlement.fault()
         if fault is not None:

@@ -134,7 +134,7 @@ def main() -> None:
     )
     parser.add_argument("--messages", type=int, default=500_000, help="acked in lists")
     parser.add_argument("--single", type=int, default=50_000, help="acked one by one")
-    parser.add_argument("--threads", type=int, default=16, help="or tasks, that ack lists")
+    parser.add_argument("--threads", type=int, default=64, help="or tasks, that ack lists")
     parser.add_argument("--single-threads", type=int, default=64, help="that ack one by one")
     parser.add_argument("--queues", type=int, default=8)
     parser.add_argument("--shards", type=int, default=2)

@@ -16,7 +16,8 @@ from ..received import ReceivedMessage
 from ..times import Duration
 from ..work.core import WorkCore
 from ..work.options import checked_invisible, checked_nack, checked_receive, checked_work
-from ..work.settlement import ACK, Act, Settlement
+from ..work.settlement import ACK, Act
+from ..work.sources import Wish
 from .link import acquire, release
 
 __all__ = ["SimpleConsumer"]
@@ -103,7 +104,8 @@ class SimpleConsumer:
         asked = checked_receive(max_messages, invisible_for, wait)
         group = await self._started()
         connection = self._connection
-        wish = group.receiver.receive(asked, now())
+        wish = Wish(asked, now().mono_ms)
+        group.receiver.receive(wish, now())
         try:
             while not wish.settled:
                 left_ms = wish.until_ms - now().mono_ms
@@ -176,7 +178,8 @@ class SimpleConsumer:
         group = self._group
         if group is None:
             raise InvalidArgument("nothing was received by this consumer yet")
-        settlement: Settlement = group.settle(messages, act, now())
+        settlement = group.settlement(messages, act, now())
+        group.settler.add(settlement, now())
         timeout_ms = self._settings.timeout_ms
         if not await self._connection.wait(lambda: settlement.settled, timeout_ms):
             settlement.give_up()

@@ -25,41 +25,24 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from math import ceil, inf
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 from shardmq.actors.kernel.ports import Now
 
-from ..errors import ForkedError
+from ..errors import ClosedError, ForkedError
 from ..routes import Routes
 from .core import ClientCore
 from .turning import turn
+from .waiting import Awaited, Member, Waiter
 from .wire import Wire, now
 
 LED_MS = 100.0
 """How often the I/O thread looks whether there still is a leader."""
 
-__all__ = ["Connection", "Member", "run_callback"]
+__all__ = ["Connection", "run_callback"]
 
 _log = logging.getLogger("shardmq.client")
-
-
-class Member(Protocol):
-    """Something that still has to leave before the interpreter does."""
-
-    def flush(self, now: Now) -> None: ...
-
-    @property
-    def idle(self) -> bool: ...
-
-
-class _Waiter:
-    """Somebody blocked until `done()`; `wake` may be called from any thread."""
-
-    __slots__ = ("done", "wake")
-
-    def __init__(self, done: Callable[[], bool], wake: Callable[[], Any]) -> None:
-        self.done = done
-        self.wake = wake
+_Awaited = TypeVar("_Awaited", bound=Awaited)
 
 
 class Connection:
@@ -86,7 +69,7 @@ class Connection:
         self._leader: Callable[[], bool] | None = None
         """What the leader waits for."""
         self._leader_until_ms = inf
-        self._waiters: list[_Waiter] = []
+        self._waiters: list[Waiter] = []
         self._thread_until_ms = inf
         self._later: deque[Callable[[], None]] = deque()
         self._stopping = False
@@ -138,24 +121,77 @@ class Connection:
         """As `wait`, with the lock held, which it gives away while it sleeps."""
         self._inside += 1
         try:
-            if not self._stopping:
-                turn(self.core, self._wire, at, news=False)
-                self._wake_others()
-            while not done():
-                if at.mono_ms >= until_ms or self._stopping:
-                    return False
-                if self._leader is None:
-                    at = self._lead(done, until_ms, at)
-                else:
-                    at = self._follow(done, until_ms, at)
-            return True
+            self._turn_first(at)
+            return self._drive_on(done, until_ms, at)
         finally:
-            self._inside -= 1
-            if self._stopping:
-                if not self._inside:
-                    self._all_left.set()
-            elif self._leader is None:
-                self._hand_over()
+            self._step_out()
+
+    def see_through(self, wish: _Awaited, change: Callable[[_Awaited, Now], None]) -> None:
+        """Changes the core and blocks until `wish` is settled, or its `until_ms` has come.
+
+        As `drive`, for many threads at once: who is woken has nothing more to do here, and does
+        not queue up for the lock that all others who were woken want, too.
+
+        Raises:
+            ClosedError: somebody closed the connection.
+        """
+        latch = threading.Lock()
+        latch.acquire()
+        waiter = Waiter(lambda: wish.settled, latch.release, leaves=True)
+        with self.lock:
+            at = now()
+            change(wish, at)
+            self._inside += 1
+            try:
+                self._turn_first(at)
+                is_over = wish.settled or at.mono_ms >= wish.until_ms or self._stopping
+                if is_over or self._leader is None:
+                    self._drive_on(waiter.done, wish.until_ms, at)
+                else:
+                    self._waiters.append(waiter)
+                    self.arm()
+            finally:
+                if waiter not in self._waiters:
+                    self._step_out()
+                    latch.release()
+        self._sleep(latch, waiter, (wish.until_ms - at.mono_ms) / 1000)
+        if self._stopping and not wish.settled:
+            raise ClosedError("connection")
+
+    def _turn_first(self, at: Now) -> None:
+        if not self._stopping:
+            turn(self.core, self._wire, at, news=False)
+            self._wake_others()
+
+    def _drive_on(self, done: Callable[[], bool], until_ms: float, at: Now) -> bool:
+        while not done():
+            if at.mono_ms >= until_ms or self._stopping:
+                return False
+            if self._leader is None:
+                at = self._lead(done, until_ms, at)
+            else:
+                at = self._follow(done, until_ms, at)
+        return True
+
+    def _step_out(self) -> None:
+        self._inside -= 1
+        if self._stopping:
+            if not self._inside:
+                self._all_left.set()
+        elif self._leader is None:
+            self._hand_over()
+
+    def _sleep(self, latch: threading.Lock, waiter: Waiter, timeout_s: float) -> None:
+        """Without the lock, until somebody wakes `waiter`, which then is counted out."""
+        woken = False
+        try:
+            woken = latch.acquire(timeout=max(0.0, min(timeout_s, threading.TIMEOUT_MAX)))
+        finally:
+            if not woken:
+                with self.lock:
+                    if waiter in self._waiters:
+                        self._waiters.remove(waiter)
+                        self._step_out()
 
     def run(self, change: Callable[[Now], None]) -> None:
         """Changes the core and does what follows from it."""
@@ -171,6 +207,7 @@ class Connection:
             ready = [waiter for waiter in self._waiters if waiter.done()]
             for waiter in ready:
                 self._waiters.remove(waiter)
+                self._inside -= waiter.leaves
                 waiter.wake()
         leader = self._leader
         if leader is not None and leader():
@@ -226,7 +263,7 @@ class Connection:
         self.arm()  # the leader looks after the timers of what this thread asked for
         latch = threading.Lock()
         latch.acquire()
-        waiter = _Waiter(done, latch.release)
+        waiter = Waiter(done, latch.release)
         self._waiters.append(waiter)
         self.lock.release()
         try:
@@ -308,6 +345,7 @@ class Connection:
             os.eventfd_write(self._leader_wake, 1)
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
+                self._inside -= waiter.leaves
                 waiter.wake()
             if not self._inside:
                 self._all_left.set()

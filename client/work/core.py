@@ -57,15 +57,13 @@ class WorkCore:
             return TimedOut(f"group {group!r} did not take this member in time")
         return self.error
 
-    def settle(self, messages: Any, act: Act, now: Now) -> Settlement:
-        """Tells what became of one message, or of several.
+    def settlement(self, messages: Any, act: Act, now: Now) -> Settlement:
+        """What became of one message, or of several, for the settler.
 
         Raises:
             InvalidArgument: one was not received by this consumer.
         """
-        settlement = Settlement(messages, act, self, now.mono_ms + self._settings.timeout_ms)
-        self.settler.add(settlement, now)
-        return settlement
+        return Settlement(messages, act, self, now.mono_ms + self._settings.timeout_ms)
 
     def close(self, error: ShardMQError) -> None:
         """Forgets everything in flight; whoever waits hears `error`."""

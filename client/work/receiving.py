@@ -36,7 +36,6 @@ from ..link.core import ClientCore
 from ..received import ReceivedMessage
 from .handout import Receipt
 from .opening import Opener
-from .options import Asked
 from .sources import Request, Source, Wish
 
 __all__ = ["Receiver"]
@@ -44,8 +43,6 @@ __all__ = ["Receiver"]
 REQUEST_MS = 10_000.0
 LATE_MS = 500.0
 """After which a shard that has not answered is away."""
-PATIENCE_MS = 3_000.0
-"""How long a `receive` with a shorter wait tries to reach a shard at all."""
 EMPTY_MS = 20.0
 """After which an empty shard is asked again while others have something."""
 AGAIN_MS = 200.0
@@ -95,18 +92,16 @@ class Receiver:
 
     # --------------------------------------------------------------------------- what users do
 
-    def receive(self, asked: Asked, now: Now) -> Wish:
+    def receive(self, wish: Wish, now: Now) -> None:
         """Wants messages: `wish.settled` follows. Whoever waits calls `late` at `wish.until_ms`."""
-        wish = Wish(asked, now.mono_ms, PATIENCE_MS)
         if self.error is not None:
             wish.settle(self.error)
-            return wish
+            return
         for source in self._sources.values():
             if now.mono_ms - source.empty_ms >= EMPTY_MS:
                 source.is_ready = True
         self._back(wish, now)
         self._pump(now)
-        return wish
 
     def late(self, wish: Wish, now: Now) -> None:
         """The time of a wish has come: it is settled, or `until_ms` is put off for a little."""

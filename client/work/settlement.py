@@ -63,7 +63,9 @@ class Settlement:
         one = isinstance(messages, ReceivedMessage) or not isinstance(messages, Iterable)
         self._messages: list[ReceivedMessage] = [messages] if one else list(messages)
         self._rows = handouts_of(self._messages, owner)
-        self._open = 0
+        self.pieces = self._all_pieces()
+        """What is to be told; then each piece is told to be done, too late, or failed."""
+        self._open = len(self.pieces)
         self._error: ShardMQError | None = None
         self._expired: list[ReceivedMessage] = []
         self._reason = ""
@@ -86,21 +88,19 @@ class Settlement:
 
     # ----------------------------------------------------------------------- for the settler
 
-    def pieces(self) -> list[Piece]:
-        """What is to be told; then each piece is told to be done, too late, or failed."""
+    def _all_pieces(self) -> list[Piece]:
         found = []
-        for handout, rows in self._rows.items():
-            offsets = [handout.offset_of(row) for row in sorted(set(rows))]
-            start, last = offsets[0], offsets[-1]
-            if last - start >= len(offsets):  # else they lie side by side
+        for handout, given in self._rows.items():
+            rows = sorted(set(given))
+            start, last = handout.offset_of(rows[0]), handout.offset_of(rows[-1])
+            if last - start >= len(rows):  # else they lie side by side
                 last = start
-                for offset in offsets[1:]:
+                for offset in map(handout.offset_of, rows[1:]):
                     if offset != last + 1:
                         found.append(Piece(handout, start, last + 1, self))
                         start = offset
                     last = offset
             found.append(Piece(handout, start, last + 1, self))
-        self._open = len(found)
         return found
 
     def done(self, piece: Piece, wall_ms: int) -> None:

@@ -91,7 +91,7 @@ class Settler:
     def add(self, settlement: Settlement, now: Now) -> None:
         """Tells what became of messages; `settlement.settled` follows."""
         shards = set()
-        for piece in settlement.pieces():
+        for piece in settlement.pieces:
             if self._closed is not None:
                 settlement.failed(self._closed)
                 continue

@@ -12,7 +12,10 @@ from ..link.timers import Timer
 from ..received import ReceivedMessage
 from .options import Asked
 
-__all__ = ["Request", "Source", "Wish"]
+__all__ = ["PATIENCE_MS", "Request", "Source", "Wish"]
+
+PATIENCE_MS = 3_000.0
+"""How long a `receive` with a shorter wait tries to reach a shard at all."""
 
 
 class Source:
@@ -60,12 +63,12 @@ class Wish:
         "request", "settled", "until_ms",
     )  # fmt: skip
 
-    def __init__(self, asked: Asked, now_ms: float, patience_ms: float) -> None:
+    def __init__(self, asked: Asked, now_ms: float) -> None:
         self.count = asked.messages_max
         self.invisible_ms = asked.invisible_ms
         self.end_ms = self.until_ms = now_ms + asked.wait_ms
         """`until_ms`: when to ask the receiver whether it is over."""
-        self.patient_ms = max(self.end_ms, now_ms + patience_ms)
+        self.patient_ms = max(self.end_ms, now_ms + PATIENCE_MS)
         """Until then shards that say nothing are waited for, however short the wait."""
         self.asked: set[int] = set()
         """Shards that had nothing."""

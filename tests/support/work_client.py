@@ -70,7 +70,9 @@ class Working:
 
     def want(self, count: int = 32, *, invisible_ms: int = 30_000, wait_ms: float = 0.0) -> Wish:
         """Sends nothing yet."""
-        return self.core.receiver.receive(Asked(count, invisible_ms, wait_ms), self.wired.now)
+        wish = Wish(Asked(count, invisible_ms, wait_ms), self.wired.now.mono_ms)
+        self.core.receiver.receive(wish, self.wired.now)
+        return wish
 
     def receive(self, count: int = 32, **how: Any) -> list[ReceivedMessage]:
         """What a call of `receive` with no wait returns."""
@@ -81,9 +83,15 @@ class Working:
         assert wish.settled
         return wish.outcome()
 
+    def tell_of(self, messages: Any, act: Act = ACK) -> Settlement:
+        """Sends nothing yet."""
+        settlement = self.core.settlement(messages, act, self.wired.now)
+        self.core.settler.add(settlement, self.wired.now)
+        return settlement
+
     def settle(self, messages: Any, act: Act = ACK) -> Settlement:
         """Told, and answered if nobody disturbs it."""
-        settlement = self.core.settle(messages, act, self.wired.now)
+        settlement = self.tell_of(messages, act)
         self.wired.run()
         return settlement
 

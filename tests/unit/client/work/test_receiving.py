@@ -12,7 +12,8 @@ from shardmq.actors.protocol.messages import ErrorReply
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.actors.protocol.work_messages import Receive
 from shardmq.client import errors
-from shardmq.client.work.receiving import LATE_MS, PATIENCE_MS
+from shardmq.client.work.receiving import LATE_MS
+from shardmq.client.work.sources import PATIENCE_MS
 from support.work_client import Working, bodies
 
 

@@ -33,7 +33,7 @@ def test_a_message_of_another_consumer_is_refused(working: Working) -> None:
 def test_it_is_over_when_each_piece_was_answered(working: Working) -> None:
     messages = working.receive()
     settlement = Settlement(iter([messages[0], messages[2]]), ACK, working.core, 0.0)
-    one, other = settlement.pieces()
+    one, other = settlement.pieces
     assert (one.start, one.stop, other.start, other.stop) == (0, 1, 2, 3)
     settlement.failed(errors.Busy("later"))
     assert not settlement.settled
@@ -67,7 +67,7 @@ def test_a_changed_time_that_came_too_late_changes_nothing(working: Working) -> 
 def test_what_its_user_gave_up_stays_so_whatever_comes(working: Working) -> None:
     messages = working.receive()
     settlement = Settlement(messages, ACK, working.core, 0.0)
-    [piece] = settlement.pieces()
+    [piece] = settlement.pieces
     settlement.give_up()
     settlement.done(piece, 0)
     settlement.failed(errors.Busy("later"))

@@ -46,9 +46,9 @@ def test_what_comes_while_a_request_is_on_its_way_goes_with_the_next_as_one(
     working: Working,
 ) -> None:
     messages = working.receive()
-    first = working.core.settle(messages[0], ACK, working.wired.now)
+    first = working.tell_of(messages[0], ACK)
     order = [5, 3, 4, 8]
-    more = [working.core.settle(messages[n], ACK, working.wired.now) for n in order]
+    more = [working.tell_of(messages[n], ACK) for n in order]
     assert not working.core.settler.is_idle
     working.wired.run()
     assert all(one.settled and one.fault() is None for one in (first, *more))
@@ -58,9 +58,9 @@ def test_what_comes_while_a_request_is_on_its_way_goes_with_the_next_as_one(
 
 def test_unlike_acts_are_told_apart(working: Working) -> None:
     messages = working.receive()
-    working.core.settle(messages[9], ACK, working.wired.now)
-    working.core.settle(messages[0], ACK, working.wired.now)
-    working.core.settle(messages[1], Act("nack", 5_000), working.wired.now)
+    working.tell_of(messages[9], ACK)
+    working.tell_of(messages[0], ACK)
+    working.tell_of(messages[1], Act("nack", 5_000))
     working.wired.run()
     assert told(working)[1] == [("ack", 0, 1), ("nack", 1, 2)]
 
@@ -79,9 +79,9 @@ def test_each_of_those_that_share_an_item_hears_of_its_own(working: Working) -> 
     messages = working.receive(4)
     number = messages[0]._delivery.queue  # type: ignore[attr-defined]
     working.work.rows[number, 2].receipt = 1
-    working.core.settle(messages[3], ACK, working.wired.now)
-    one = working.core.settle(messages[1], ACK, working.wired.now)
-    other = working.core.settle(messages[2], ACK, working.wired.now)
+    working.tell_of(messages[3], ACK)
+    one = working.tell_of(messages[1], ACK)
+    other = working.tell_of(messages[2], ACK)
     working.wired.run()
     assert told(working)[1] == [("ack", 1, 3)]
     assert one.fault() is None
@@ -164,8 +164,8 @@ def test_an_answer_that_was_lost_is_asked_for_again(working: Working) -> None:
 
 def test_what_nobody_waits_for_any_more_is_not_told(working: Working) -> None:
     messages = working.receive(2)
-    working.core.settle(messages[0], ACK, working.wired.now)
-    other = working.core.settle(messages[1], ACK, working.wired.now)
+    working.tell_of(messages[0], ACK)
+    other = working.tell_of(messages[1], ACK)
     other.give_up()
     working.wired.run()
     assert told(working) == [[("ack", 0, 1)]]
@@ -185,10 +185,10 @@ def test_an_unreadable_answer_fails_all_that_it_is_for(working: Working) -> None
 
 def test_closing_fails_what_is_on_its_way_and_what_comes_later(working: Working) -> None:
     messages = working.receive(3)
-    one = working.core.settle(messages[0], ACK, working.wired.now)
-    other = working.core.settle(messages[1], ACK, working.wired.now)
+    one = working.tell_of(messages[0], ACK)
+    other = working.tell_of(messages[1], ACK)
     working.core.settler.close(errors.ClosedError("consumer"))
-    third = working.core.settle(messages[2], ACK, working.wired.now)
+    third = working.tell_of(messages[2], ACK)
     for settlement in (one, other, third):
         assert settlement.settled
         assert isinstance(settlement.fault(), errors.ClosedError)
@@ -199,9 +199,9 @@ def test_long_causes_are_dealt_to_several_requests() -> None:
     working = Working(shards=1)
     working.store(*[b"%d" % n for n in range(40)])
     messages = working.receive(40)
-    working.core.settle(messages[0], ACK, working.wired.now)
+    working.tell_of(messages[0], ACK)
     for message in messages[1:]:
         act = Act("nack", None, False, str(message.offset), "x" * 8_000)
-        working.core.settle(message, act, working.wired.now)
+        working.tell_of(message, act)
     working.wired.run()
     assert [len(items) for items in working.work.settled] == [1, 17, 17, 5]
