@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from shardmq.actors.kernel.ports import Refusal
@@ -12,7 +10,7 @@ from shardmq.actors.protocol.group_messages import Grant, GrantQueue, Start
 from shardmq.actors.protocol.limits import INVISIBLE_MS_MAX, RECEIVE_MESSAGES_MAX
 from shardmq.actors.protocol.messages import Taken
 from shardmq.actors.protocol.verbs import Verb
-from shardmq.actors.protocol.work_messages import EVERYBODY, Receive, ReceiveReply
+from shardmq.actors.protocol.work_messages import EVERYBODY, Receive
 from shardmq.shards import outflow, receive, receivers
 from support.grouped import EARLIEST, GROUP
 from support.retrying import DEAD, QUEUE
@@ -278,68 +276,6 @@ def test_a_snapshot_knows_what_is_handed_out() -> None:
     assert shard.rows() == rows
     assert shard.digests()["cursors"] == digests["cursors"]
     assert [one.offset for one in shard.receive(5, receipt=70)] == [0, 1, 2, 3, 4]
-
-
-# ------------------------------------------------------------------ who only looks
-
-
-def looks(shard: WorkingShard, count: int, **how: Any) -> None:
-    """So many of them wait."""
-    for _ in range(count):
-        assert shard.turn([shard.receive_letter(0, wait_ms=5_000, **how)]) == []
-
-
-def test_who_only_looks_is_told_and_gets_nothing(filled: WorkingShard) -> None:
-    (reply,) = filled.turn([filled.receive_letter(0)])
-    assert reply.header == ReceiveReply()
-    assert filled.rows() == []
-    filled.receive(10)
-    looks(filled, 1)
-    (reply,) = filled.pass_time(INVISIBLE_MS)
-    assert reply.header == ReceiveReply()
-
-
-def test_about_as_many_are_told_as_there_are_messages(shard: WorkingShard) -> None:
-    looks(shard, 5)
-    shard.fill(QUEUE, b"a", b"b")
-    assert len(shard.turn()) == 2
-    shard.fill(QUEUE, b"c")
-    assert len(shard.turn()) == 1
-    assert shard.core.stats()["receives_parked"] == 2
-
-
-def test_who_was_not_told_is_told_later_if_something_is_left(shard: WorkingShard) -> None:
-    looks(shard, 3)
-    shard.fill(QUEUE, b"a")
-    assert len(shard.turn()) == 1
-    assert shard.pass_time(receive.LOOK_AGAIN_MS - 1) == []
-    assert len(shard.pass_time(1)) == 1  # nobody came for it
-    assert len(shard.receive()) == 1
-    assert shard.pass_time(receive.LOOK_AGAIN_MS) == []
-    shard.fill(QUEUE, b"b")
-    assert len(shard.turn()) == 1
-
-
-def test_who_came_for_it_makes_room_for_the_next_ones(shard: WorkingShard) -> None:
-    looks(shard, 3)
-    for _ in range(3):
-        shard.fill(QUEUE, b"a")
-        assert len(shard.turn()) == 1
-        assert len(shard.receive()) == 1
-
-
-def test_in_fifo_each_queue_has_something_for_one(shard: WorkingShard) -> None:
-    looks(shard, 3, fifo=True)
-    shard.fill(QUEUE, b"a", b"b", b"c")
-    assert len(shard.turn()) == 1
-
-
-def test_who_comes_to_look_later_is_not_forgotten(shard: WorkingShard) -> None:
-    looks(shard, 1)
-    shard.fill(QUEUE, b"a")
-    assert len(shard.turn()) == 1
-    looks(shard, 1)  # the message is somebody's by now, as far as the shard knows
-    assert len(shard.pass_time(receive.LOOK_AGAIN_MS)) == 1
 
 
 # ------------------------------------------------------------------ bounds of a turn
