@@ -156,7 +156,7 @@ class SimpleConsumer:
         finally:
             if not wish.settled:
                 with connection.lock:
-                    receiver.give_up(wish)
+                    receiver.give_up(wish, now())
         return wish.outcome()
 
     def ack(self, messages: _Messages) -> None:

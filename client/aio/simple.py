@@ -114,7 +114,7 @@ class SimpleConsumer:
                     group.receiver.late(wish, now())
         finally:
             if not wish.settled:
-                group.receiver.give_up(wish)
+                group.receiver.give_up(wish, now())
         return wish.outcome()
 
     async def ack(self, messages: _Messages) -> None:

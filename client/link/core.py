@@ -131,6 +131,10 @@ class ClientCore:
         if call.sent and self.state is State.READY:
             self._send(call, now)
 
+    def send_no_more(self, call: Call, now: Now) -> None:
+        """Only an answer that is on its way already still counts."""
+        call.deadline_ms = min(call.deadline_ms, now.mono_ms)
+
     def forget(self, call: Call) -> None:
         """Drops a call: its answer will be ignored."""
         if self.calls.pop(call.request_id, None) is not None:

@@ -85,6 +85,8 @@ class Receiver:
         self._last = -1
         """The shard that was asked last: the next one comes first."""
         self._requests: set[Request] = set()
+        self._late: set[Request] = set()
+        """Those whose shards are away."""
         self._fresh: dict[Wish, None] = {}
         """Wishes for which a shard is left to be asked, in order."""
         self._idle: dict[Wish, None] = {}
@@ -112,11 +114,13 @@ class Receiver:
         elif not wish.settled:
             self._leave(wish)
             wish.settle(None if wish.heard else self._silence())
+            self._abandon(now)
 
-    def give_up(self, wish: Wish) -> None:
+    def give_up(self, wish: Wish, now: Now) -> None:
         """Nobody waits any more."""
         self._leave(wish)
         wish.settle(wish.error)
+        self._abandon(now)
 
     # ---------------------------------------------------------------------- what the core does
 
@@ -170,6 +174,14 @@ class Receiver:
             for source in at_hand:
                 if not source.is_ready and source.request is None and source.watch is None:
                     self._watch(source, now)
+        if self._late:
+            self._abandon(now)
+
+    def _abandon(self, now: Now) -> None:
+        """What nobody waits for is not asked for again: it would be handed out to nobody."""
+        for request in self._late:
+            if request.call is not None and all(wish.settled for wish in request.wishes):
+                self._core.send_no_more(request.call, now)
 
     def _in_turn(self) -> list[Source]:
         sources = list(self._sources.values())
@@ -242,6 +254,7 @@ class Receiver:
         source = request.source
         source.request = None
         source.is_away = True
+        self._late.add(request)
         for wish in request.wishes:
             if wish.request is request:
                 self._back(wish, now)
@@ -251,6 +264,7 @@ class Receiver:
     def _answered(self, request: Request, reply: Reply, now: Now) -> None:
         source = request.source
         self._requests.discard(request)
+        self._late.discard(request)
         if request.timer is not None:
             request.timer.cancel()
         if source.request is request:
@@ -361,6 +375,7 @@ class Receiver:
                     wish.request = None
                     self._fresh[wish] = None
         self._requests.clear()
+        self._late.clear()
         for source in self._sources.values():
             if source.watch is not None:
                 self._core.forget(source.watch)

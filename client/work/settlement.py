@@ -78,12 +78,14 @@ class Settlement:
         """Why not all is settled, once it is over."""
         if self._error is not None or not self._expired:
             return self._error
-        names = [_name(message) for message in self._expired[:_SHOWN_MAX]]
-        if len(self._expired) > _SHOWN_MAX:
-            names.append(f"and {len(self._expired) - _SHOWN_MAX} more")
+        late = set(map(id, self._expired))
+        messages = [message for message in self._messages if id(message) in late]
+        names = [_name(message) for message in messages[:_SHOWN_MAX]]
+        if len(messages) > _SHOWN_MAX:
+            names.append(f"and {len(messages) - _SHOWN_MAX} more")
         text = f"too late for {', '.join(names)}"
         error = ReceiptExpired(f"{text}: {self._reason}" if self._reason else text)
-        error.messages = list(self._expired)
+        error.messages = messages
         return error
 
     # ----------------------------------------------------------------------- for the settler

@@ -169,7 +169,7 @@ def test_what_comes_too_late_is_given_back(working: Working) -> None:
     working.store(b"a", b"b")
     wish = working.want()
     frames = working.wired.core.outbox.popleft()
-    working.core.receiver.give_up(wish)
+    working.core.receiver.give_up(wish, working.wired.now)
     for reply in working.wired.broker.handle(frames):
         working.wired.core.receive(reply, working.wired.now)
     working.wired.run()
@@ -278,3 +278,18 @@ def test_another_group_of_that_name_starts_anew(working: Working) -> None:
     working.store(b"a")
     assert bodies(wish.outcome()) == [b"a"]
     assert asked(working)[-1].group_id == 8
+
+
+def test_what_nobody_waits_for_any_more_is_not_asked_for_again() -> None:
+    working = Working(shards=1)
+    silence(working, 0)
+    wish = working.want(wait_ms=3_000.0)
+    working.wired.run()
+    working.wired.advance(3_000)
+    working.core.receiver.late(wish, working.wired.now)
+    assert wish.settled
+    working.store(b"a")
+    silence(working)
+    working.wired.advance(9_000)
+    assert not working.work.asked
+    assert [message.attempt for message in working.receive()] == [1]

@@ -73,3 +73,14 @@ def test_what_its_user_gave_up_stays_so_whatever_comes(working: Working) -> None
     settlement.failed(errors.Busy("later"))
     assert settlement.settled
     assert isinstance(settlement.fault(), errors.TimedOut)
+
+
+def test_those_that_came_too_late_are_named_in_the_order_in_which_they_were_given(
+    working: Working,
+) -> None:
+    messages = working.receive(1, invisible_ms=1_000) + working.receive(2, invisible_ms=1_000)
+    working.wired.advance(1_000)
+    given = [messages[2], messages[0], messages[1]]
+    fault = working.fault(given)
+    assert isinstance(fault, errors.ReceiptExpired)
+    assert fault.messages == given
