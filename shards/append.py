@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from shardmq.actors.kernel.ports import Now, QueueLog, Refusal
+from shardmq.actors.kernel.ports import Now, QueueLog, Record, Refusal
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.messages import ProduceResult
 
@@ -78,12 +78,21 @@ class Appender:
     ) -> tuple[ProduceResult, int]:
         """The receipt of a batch for which there is room, and the lsn that has to be durable."""
         base_offset = served.offsets.next
-        record = self._journal.append_batch(served.number, base_offset, batch, now)
-        lsn_end = self._journal.end
-        self._durability.appended(lsn_end, served, base_offset + count)
+        record = self._append(served, base_offset, batch, count, now)
         self.batches += 1
         self.bytes += len(batch)
         receipt = ProduceResult(
             queue=served.number, base_offset=base_offset, stored_at_ms=record.stored_at_ms
         )
-        return receipt, lsn_end
+        return receipt, self._journal.end
+
+    def append_own(self, served: ServedQueue, batch: bytes, count: int, now: Now) -> int:
+        """The position of a batch that is the shard's own matter, for which there is room."""
+        return self._append(served, served.offsets.next, batch, count, now).lsn
+
+    def _append(
+        self, served: ServedQueue, base_offset: int, batch: bytes, count: int, now: Now
+    ) -> Record:
+        record = self._journal.append_batch(served.number, base_offset, batch, now)
+        self._durability.appended(self._journal.end, served, base_offset + count)
+        return record

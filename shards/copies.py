@@ -10,6 +10,9 @@ KiB that a user may fill; no reader counts them, for what bounds a batch is its 
 its meta. Where a message fills those so well that the copy exceeds them, its failures' descriptions
 are left out.
 
+A message that is only carried on in the log stays as it is, with the system properties that its
+copy may take over; so a copy of it says the same as one of the message where it lay before.
+
 A batch has one born time, that of its first message, so copies share a batch only if they share it.
 """
 
@@ -47,7 +50,15 @@ from .log.record import PREFIX_BYTES
 from .state.records import EntryName, Scheduled, ScheduledEntry
 from .state.schedule import DELIVER
 
-__all__ = ["Copy", "StoredBatch", "attempt_of", "copy_of", "encode_copies", "shortened"]
+__all__ = [
+    "Copy",
+    "StoredBatch",
+    "attempt_of",
+    "copy_of",
+    "encode_copies",
+    "same_of",
+    "shortened",
+]
 
 HISTORY_MAX: Final = 32
 """Failed attempts that a message remembers, the last ones."""
@@ -142,15 +153,17 @@ def attempt_of(topic: str, stored: StoredBatch, offset: int) -> int:
 
 def copy_of(
     stored: StoredBatch, scheduled: Scheduled, entry: ScheduledEntry, name: EntryName,
-    failed_at_ms: int,
+    failed_at_ms: int, at_offset: int | None = None,
 ) -> Copy:  # fmt: skip
     """The copy of the message that `entry` of `scheduled`, stored at `failed_at_ms`, is about.
+
+    Args:
+        at_offset: where the stored batch has it, if it is not where it was when it failed.
 
     Raises:
         BatchError: the stored batch is malformed.
     """
-    index = stored.index_of(entry.offset)
-    columns, head = stored.columns(), stored.head
+    index = stored.index_of(entry.offset if at_offset is None else at_offset)
     before = stored.properties(index)
     properties = without_system(before)
     if scheduled.kind != DELIVER:
@@ -164,6 +177,24 @@ def copy_of(
         if scheduled.dead:
             properties[CAUSE] = entry.cause
             properties[DETAIL] = entry.detail
+    return _row(stored, index, properties, name)
+
+
+def same_of(stored: StoredBatch, scheduled: Scheduled, name: EntryName, at_offset: int) -> Copy:
+    """The message at `at_offset`, to be carried on for an entry of `scheduled`.
+
+    Raises:
+        BatchError: the stored batch is malformed.
+    """
+    index = stored.index_of(at_offset)
+    properties = stored.properties(index)
+    if not _is_retry(scheduled.topic, stored):
+        properties = without_system(properties)  # or it would be believed from now on
+    return _row(stored, index, properties, name)
+
+
+def _row(stored: StoredBatch, index: int, properties: dict[str, str], name: EntryName) -> Copy:
+    columns, head = stored.columns(), stored.head
     ids = columns.message_ids
     return Copy(
         columns.bodies[index],
@@ -184,8 +215,11 @@ def shortened(copy: Copy) -> Copy:
     return copy._replace(properties=kept)
 
 
-def encode_copies(copies: Sequence[Copy]) -> bytes:
+def encode_copies(copies: Sequence[Copy], *, ends: bool = True) -> bytes:
     """A batch of copies that share their born time.
+
+    Args:
+        ends: their entries end with it.
 
     Raises:
         BatchError: it would exceed the limits of a batch.
@@ -200,7 +234,7 @@ def encode_copies(copies: Sequence[Copy]) -> bytes:
             ordering_keys=_unless_default([one.ordering_key for one in copies]),
             properties=_unless_default([one.properties for one in copies]),
             message_ids=[one.message_id for one in copies],
-            entries=[one.entry for one in copies],
+            entries=[one.entry for one in copies] if ends else None,
         ),
         producer_id=0,
         first_sequence=0,

@@ -25,6 +25,7 @@ from .fetch import Fetching
 from .requests import Request
 from .serving import Serving
 from .state.buckets import numbers_by_bucket
+from .state.queues import CARRIED_QUEUE
 from .state.records import (
     QueuesDropped,
     StateRecord,
@@ -39,7 +40,6 @@ from .work_groups import WorkGroups
 __all__ = ["Defining"]
 
 _log = logging.getLogger("shardmq.shard")
-_NUMBERS_END = 1 << 32
 _FOREIGN = (
     "the coordinator's catalogue is older than this shard's topics: it was lost or restored from an"
     " old copy; nothing is dropped, restore all of the data directory from one backup"
@@ -143,8 +143,8 @@ class Defining:
 
 def _fault_of(definition: TopicDefinition) -> str | None:
     numbers = [definition.topic_id, *(place.number for place in definition.queues)]
-    if min(numbers) < 0 or max(numbers) >= _NUMBERS_END:
-        return f"topic {definition.topic!r}: ids and queue numbers are below 2^32"
+    if min(numbers) < 0 or max(numbers) >= CARRIED_QUEUE:
+        return f"topic {definition.topic!r}: ids and queue numbers are below 2^32 - 1"
     if len(set(numbers[1:])) != len(definition.queues):
         return f"topic {definition.topic!r} names a queue twice"
     return None

@@ -43,6 +43,7 @@ from .log.record import (
 from .log.report import lost_stretch
 from .log.scan import Damage, Found, scan
 from .log.snapshot import read_slice
+from .state.queues import CARRIED_QUEUE
 
 __all__ = ["main"]
 
@@ -210,6 +211,8 @@ def _payload(record: LogRecord, is_shard: bool) -> dict[str, Any]:
     if record.kind == BATCH:
         try:
             head = read_batch_header(record.payload)
+            if record.queue == CARRIED_QUEUE:
+                return {"carries": head.count}
             if head.flags & FLAG_COPIES:
                 return {"copies_end": BatchView(record.payload, head).entries()}
         except BatchError as error:

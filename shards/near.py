@@ -20,7 +20,16 @@ from typing import Final, NamedTuple
 from shardmq.actors.kernel.ports import QueueLog
 
 from .log.record import STATE
-from .state.records import SCHEDULED, Scheduled, ScheduledEntry, decode_state, tag_of
+from .state.queues import CARRIED_QUEUE
+from .state.records import (
+    CARRIED,
+    SCHEDULED,
+    Carried,
+    Scheduled,
+    ScheduledEntry,
+    decode_state,
+    tag_of,
+)
 from .state.schedule import NEVER, Period, Schedule, key_of
 
 __all__ = ["Due", "Near", "NearEntry", "read_entries"]
@@ -52,22 +61,31 @@ class Due(NamedTuple):
     scheduled: Scheduled
     entry: ScheduledEntry
     source: int
-    """Queue whose message falls due."""
-    stored_at_ms: int
+    """Queue that holds the message that falls due ..."""
+    offset: int
+    """... and where: not that of the entry once it has been carried."""
+    decided_at_ms: int
+    """When the entry was made."""
 
 
 def read_entries(journal: QueueLog, period: Period, lsn: int) -> list[Due]:
     """The entries of `period` that the record at `lsn` holds, in order; none if it is damaged."""
     record = journal.record(lsn)
-    if record is None or record.kind != STATE or tag_of(record.payload) != SCHEDULED:
+    if record is None or record.kind != STATE:
         return []
-    scheduled = decode_state(record.payload)
-    assert isinstance(scheduled, Scheduled)
-    return [
-        Due(scheduled, entry, record.queue, record.stored_at_ms)
-        for entry in scheduled.entries
-        if key_of(entry.due_ms, record.stored_at_ms) == period.key
-    ]
+    if tag_of(record.payload) not in (SCHEDULED, CARRIED):
+        return []
+    stamp_ms = record.stored_at_ms
+    state = decode_state(record.payload)
+    if isinstance(state, Carried):
+        dues = [
+            Due(state.scheduled, entry, CARRIED_QUEUE, place.offset, place.decided_at_ms)
+            for entry, place in zip(state.scheduled.entries, state.places, strict=True)
+        ]
+    else:
+        assert isinstance(state, Scheduled)
+        dues = [Due(state, one, record.queue, one.offset, stamp_ms) for one in state.entries]
+    return [due for due in dues if key_of(due.entry.due_ms, stamp_ms) == period.key]
 
 
 class Near:

@@ -13,32 +13,29 @@ The record of a copy's batch ends the entry: there is no moment at which a messa
 or in neither. An entry whose message cannot be read any more (the disk lost it) is ended by a
 record of its own, loudly: else it would be tried for ever.
 
-What an entry still needs of the log is held back from retention, and so is all that was stored
-since: a message that is scheduled for next year keeps a year of log. So copies are taken for longer
-than other data by a disk that is getting full: only they let it be freed.
+Copies are taken for longer than other data by a disk that is getting full: what an entry still
+needs of the log is held back from retention (`carry.py`).
 """
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Final, NamedTuple
 
-from shardmq.actors.kernel.logs import fields
 from shardmq.actors.kernel.ports import Letter, Now, QueueLog
 from shardmq.actors.protocol.group_messages import Release, ReleaseReply
 from shardmq.actors.protocol.limits import WAIT_MS_MAX
 
 from .append import Appender, no_room_to_finish
+from .losses import Failed, Losses
 from .near import Near
-from .release_copies import Failed, Parcel, copied
+from .release_copies import Parcel, copied
 from .requests import Request
 from .serving import Serving
-from .state.records import EntriesEnded, WatermarkRaised, encode_state
+from .state.records import WatermarkRaised, encode_state
 from .state.schedule import NEVER, Schedule
 
 __all__ = ["Releasing"]
 
-_log = logging.getLogger("shardmq.shard")
 NEAR_MS: Final = 60_000
 """How far ahead entries are read back."""
 TURN_ENTRIES: Final = 128
@@ -60,12 +57,14 @@ class Releasing:
     """The verb RELEASE, and what comes of it."""
 
     def __init__(
-        self, journal: QueueLog, schedule: Schedule, serving: Serving, appender: Appender
-    ) -> None:
+        self, journal: QueueLog, schedule: Schedule, serving: Serving, appender: Appender,
+        losses: Losses,
+    ) -> None:  # fmt: skip
         self._journal = journal
         self._schedule = schedule
         self._served = serving.by_number
         self._appender = appender
+        self._losses = losses
         self._near = Near(journal, schedule)
         self._until_ms = schedule.watermark_ms
         """The highest watermark that was named."""
@@ -78,12 +77,7 @@ class Releasing:
         self._read_at_ms = 0
         """... or the next ones have come near (wall)."""
         self.released = 0
-        self.lost = 0
         self.faults = 0
-        journal.drop_guard = self._may_drop
-
-    def _may_drop(self, base: int, end: int) -> bool:
-        return end <= self._schedule.source_lsn()
 
     @property
     def wake_at_ms(self) -> float | None:
@@ -132,16 +126,14 @@ class Releasing:
     def stats(self) -> dict[str, Any]:
         """Figures for the verb STATS."""
         schedule = self._schedule
-        needed = schedule.source_lsn()
         return {
             "schedule_entries": len(schedule),
             "schedule_periods": schedule.periods,
             "schedule_near": len(self._near),
             "schedule_released": self.released,
-            "schedule_lost": self.lost,
+            "schedule_lost": self._losses.count,
             "schedule_watermark_ms": schedule.watermark_ms,
             "schedule_next_due_ms": _told(self._near.next_due_ms()),
-            "schedule_keeps_bytes": 0 if needed == NEVER else self._journal.end - needed,
         }
 
     # ------------------------------------------------------------------ a piece of work
@@ -168,7 +160,8 @@ class Releasing:
         self.faults += found.faults
         for parcel in found.parcels:
             self._append(parcel, now)
-        self._end_failed(now)
+        self._losses.end(self._failed, now)
+        self._failed = []
 
     def _append(self, parcel: Parcel, now: Now) -> None:
         served = self._served.get(parcel.queue)
@@ -187,20 +180,6 @@ class Releasing:
         if no_room is not None:
             self._retry_at_ms = now.mono_ms + no_room.retry_after_ms
         return no_room is None
-
-    def _end_failed(self, now: Now) -> None:
-        by_record: dict[tuple[int, str], list[Failed]] = {}
-        for one in self._failed:
-            by_record.setdefault((one.entry.period.queue, one.reason), []).append(one)
-        self._failed = []
-        for (queue, reason), found in by_record.items():
-            names = [one.entry.period.name(one.entry.at) for one in found]
-            self._journal.append_state(encode_state(EntriesEnded(names, reason)), now, queue=queue)
-            self.lost += len(found)
-            _log.error(
-                "scheduled messages are lost",
-                extra=fields(queue=queue, messages=len(found), reason=reason),
-            )
 
     # ------------------------------------------------------------------ answering
 

@@ -32,11 +32,13 @@ from shardmq.actors.protocol.work_messages import Receive, Settle
 
 from .answers import Answers
 from .append import Appender
+from .carry import Carrying
 from .define import Defining
 from .durability import Durability
 from .fencing import CoordinatorFence
 from .fetch import Fetching
 from .groups import Groups
+from .losses import Losses
 from .nack import Nacking
 from .offsets import OffsetsOf
 from .plain_produce import PlainProducing
@@ -141,7 +143,9 @@ class Shard:
             int(Verb.ACK): _Handler(Ack, groups.acking.handle),
             int(Verb.CURSORS): _Handler(CursorsHeader, groups.cursors_of.handle),
         }
-        self._releasing = Releasing(journal, state.schedule, self._serving, self._appender)
+        losses = Losses(journal)
+        self._releasing = Releasing(journal, state.schedule, self._serving, self._appender, losses)
+        self._carrying = Carrying(journal, state.schedule, state.queues, self._appender, losses)
         self._handlers[int(Verb.RELEASE)] = _Handler(Release, self._releasing.handle)
         scheduling = Scheduling(journal, state.topics, self._serving, state.schedule, groups.log)
         self._nacking = Nacking(journal, self._serving, state.cursors, scheduling, groups.log)
@@ -166,7 +170,7 @@ class Shard:
             return 0.0  # at once
         times = (
             self._fetching.wake_at_ms, self._releasing.wake_at_ms, self._retention.wake_at_ms,
-            self._work.wake_at_ms,
+            self._carrying.wake_at_ms, self._work.wake_at_ms,
         )  # fmt: skip
         return min(one for one in times if one is not None)
 
@@ -178,6 +182,7 @@ class Shard:
         if not self._stopping:
             self._retention.turn(now)
             self._releasing.turn(now, out)
+            self._carrying.turn(now)
             self._work.turn(now, out)
         self._fetching.expire(now.mono_ms, out)
         self._answer_ready(now, out)
@@ -236,6 +241,7 @@ class Shard:
             **self._nacking.stats(),
             **self._work.stats(),
             **self._releasing.stats(),
+            **self._carrying.stats(),
             "replies_held": self._durability.held,
             "unsynced_bytes": journal.end - journal.durable,
             "requests_dropped": self._dropped,
@@ -243,6 +249,7 @@ class Shard:
             + self._fetching.faults
             + self._groups.faults
             + self._releasing.faults
+            + self._carrying.faults
             + self._work.faults,
             "journal_end": journal.end,
             "journal_durable": journal.durable,

@@ -75,7 +75,7 @@ HANDOUTS_MAX = 4_096
 """Stretches of one queue that are handed out to a group and not done; then it gives nothing new."""
 ATTEMPTS_MAX = 1_000
 DELAY_MS_MAX = 366 * 24 * 3_600_000
-"""How far ahead a message may be scheduled; the log is kept from that message on."""
+"""How far ahead a message may be scheduled."""
 
 TOPIC_QUEUES_MAX = 16_384
 TOPICS_MAX = 100_000

@@ -13,7 +13,7 @@ state: it follows the journal's durable position, and after a restart everything
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from shardmq.actors.kernel.ports import Record
 
@@ -28,7 +28,11 @@ from .records import (
     tag_of,
 )
 
-__all__ = ["QueueOffsets", "Queues"]
+__all__ = ["CARRIED_QUEUE", "QueueOffsets", "Queues"]
+
+CARRIED_QUEUE: Final = (1 << 32) - 1
+"""Number of a queue that belongs to no topic, so that nobody can ask for it: it holds messages that
+were appended again because the log in front of them was to go (`carry.py`)."""
 
 _TAGS = (QUEUES_DROPPED, EARLIEST_RAISED)
 

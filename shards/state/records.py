@@ -16,6 +16,7 @@ import msgspec
 from shardmq.actors.protocol.messages import TopicRoute
 
 __all__ = [
+    "CARRIED",
     "CURSORS_MOVED",
     "EARLIEST_RAISED",
     "ENTRIES_ENDED",
@@ -28,6 +29,8 @@ __all__ = [
     "TOPIC_DEFINED",
     "TOPIC_DROPPED",
     "WATERMARK_RAISED",
+    "Carried",
+    "CarriedPlace",
     "CursorMove",
     "CursorsMoved",
     "EarliestRaised",
@@ -65,6 +68,7 @@ SCHEDULED: Final = 10
 ENTRIES_ENDED: Final = 11
 WATERMARK_RAISED: Final = 12
 HANDED_OUT: Final = 13
+CARRIED: Final = 14
 
 
 class QueuePlace(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -186,7 +190,7 @@ class ScheduledEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     offset: int
     """In the queue that the record's prefix names."""
     lsn: int
-    """Of the batch that holds it: the log keeps everything from there on."""
+    """Of the batch that holds it."""
     due_ms: int
     attempt: int
     """How often it will have been delivered: counts from 1."""
@@ -222,6 +226,30 @@ class EntriesEnded(msgspec.Struct, array_like=True, frozen=True, tag=ENTRIES_END
 
     names: list[EntryName]
     reason: str
+
+
+class CarriedPlace(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Where the message of an entry lies now."""
+
+    offset: int
+    """In the queue of what was carried (`queues.py`)."""
+    decided_at_ms: int
+    """Stamp of the record that made the entry in the first place."""
+
+
+class Carried(msgspec.Struct, array_like=True, frozen=True, tag=CARRIED):
+    """Messages of entries, all for one queue, were appended again, so that the log in front of
+    `cut_lsn` may go. Concerns: schedule."""
+
+    bucket: int
+    """Of the entries' queue; it stands first so that it is read without decoding."""
+    cut_lsn: int
+    ended: list[EntryName]
+    """In favour of those of `scheduled`."""
+    scheduled: Scheduled
+    """What was decided once, its entries with the position of the batch that holds them now."""
+    places: list[CarriedPlace]
+    """Of `scheduled.entries`, one each."""
 
 
 class WatermarkRaised(msgspec.Struct, array_like=True, frozen=True, tag=WATERMARK_RAISED):
@@ -265,6 +293,7 @@ StateRecord = (
     | EntriesEnded
     | WatermarkRaised
     | HandedOut
+    | Carried
 )
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -5,7 +5,8 @@ does not hold what an entry says: that stands in the journal.
 
 An entry is made by a SCHEDULED record and ended by the batch that holds the copy (column `entries`
 of `batch.py` names it), by ENTRIES_ENDED, or with its queue. So one record decides in each case,
-and an entry ends once. Its kind says what happens when it is due:
+and an entry ends once. CARRIED replaces entries by others that say the same of a message that has
+been appended again. Its kind says what happens when it is due:
 
     DELIVER  the message goes to its queue    RETRY  it comes again, to the retry or the dead letter
     CHECK    its producer is asked                   queue of its group
@@ -22,6 +23,10 @@ when the entry is made, so that few entries, spread widely, do not make a period
     up to 60 days ahead    periods of an hour
     beyond                 periods of a day
 
+A period with more than so many entries is followed by another of the same span. So when the log in
+front of some position is to go, what has to be appended again is a few whole periods, and with them
+goes what they held back: nobody has to look for single entries among a million.
+
 An entry's name is (key of its period, lsn of its record, how many entries of that record stand in
 front of it in the period). A period whose entries have all ended is gone. As stamps of records
 never fall, no period gets entries after its span has passed, so none lives for ever.
@@ -33,7 +38,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from typing import Any, Final
 
 from shardmq.actors.kernel.ports import Record
@@ -42,10 +47,12 @@ from shardmq.actors.protocol.batch import FLAG_COPIES, BatchView, read_batch_hea
 from ..log.record import BATCH, STATE
 from .buckets import BUCKET_MASK, BUCKETS, digest_of
 from .records import (
+    CARRIED,
     ENTRIES_ENDED,
     QUEUES_DROPPED,
     SCHEDULED,
     WATERMARK_RAISED,
+    Carried,
     EntriesEnded,
     EntryName,
     QueuesDropped,
@@ -55,7 +62,7 @@ from .records import (
     tag_of,
 )
 
-__all__ = ["CHECK", "DELIVER", "RETRY", "Schedule", "Period", "key_of"]
+__all__ = ["CHECK", "DELIVER", "NEVER", "RETRY", "Period", "Schedule", "key_of"]
 
 DELIVER: Final = 1
 RETRY: Final = 2
@@ -69,6 +76,8 @@ _LONGEST_MS: Final = 24 * _HOUR_MS
 _BATCH_FLAGS: Final = 15
 """Where a batch has its flags."""
 _QUEUE_BITS: Final = 32
+PERIOD_ENTRIES: Final = 1_024
+"""A period gets no more once it has so many; those of one record stay together."""
 NEVER: Final = 1 << 63
 
 assert sys.byteorder == "little", "positions lie in memory as in a snapshot"
@@ -84,7 +93,7 @@ def key_of(due_ms: int, stored_at_ms: int) -> int:
 
 
 class Period:
-    """The entries for one queue and one span of time."""
+    """The entries for one queue and one span of time, or as many of them as one period takes."""
 
     __slots__ = (
         "due_ms",
@@ -152,13 +161,14 @@ class Period:
 
 
 class Schedule:
-    """Projection: (queue, span of time) -> entries."""
+    """Projection: (queue, span of time) -> periods, in the order of their records."""
 
     name = "schedule"
     buckets = BUCKETS + 1
 
     def __init__(self) -> None:
-        self._buckets: list[dict[int, Period]] = [{} for _ in range(BUCKETS)]
+        self._buckets: list[dict[int, list[Period]]] = [{} for _ in range(BUCKETS)]
+        self._periods = 0
         self._lowest: int | None = NEVER
         """Lowest position of a source; None: to be looked for."""
         self._live = 0
@@ -166,23 +176,39 @@ class Schedule:
         """Entries up to here are due."""
         self.unread: dict[Period, None] = {}
         """Periods with entries that nobody has taken notice of; for `near.py`, which empties it."""
+        self.added_lsn = NEVER
+        """Lowest position of a source that any entry had which was made since `carry.py` looked;
+        no state."""
 
     def __len__(self) -> int:
         return self._live
 
-    def period(self, queue: int, key: int) -> Period | None:
-        return self._buckets[queue & BUCKET_MASK].get(key << _QUEUE_BITS | queue)
+    def period(self, queue: int, key: int, lsn: int = NEVER) -> Period | None:
+        """The period with the entries of the record at `lsn`, if it has any; by default the one
+        that began last."""
+        periods = self._buckets[queue & BUCKET_MASK].get(key << _QUEUE_BITS | queue, ())
+        at = bisect_right(periods, lsn, key=_first_lsn) - 1
+        return periods[at] if at >= 0 else None
 
     @property
     def periods(self) -> int:
-        return sum(map(len, self._buckets))
+        return self._periods
+
+    def periods_in(self, bucket: int) -> list[Period]:
+        """All periods of a bucket of queues."""
+        return [one for periods in self._buckets[bucket].values() for one in periods]
 
     def source_lsn(self) -> int:
         """Lowest position of a batch that an entry still needs, `NEVER` if none does. May be lower
         than it has to be, by what has ended in periods with live entries."""
         if self._lowest is None:
             self._lowest = min(
-                (period.source_lsn for bucket in self._buckets for period in bucket.values()),
+                (
+                    period.source_lsn
+                    for bucket in self._buckets
+                    for periods in bucket.values()
+                    for period in periods
+                ),
                 default=NEVER,
             )
         return self._lowest
@@ -195,7 +221,7 @@ class Schedule:
         if record.kind != STATE:
             return -1
         tag = tag_of(record.payload)
-        if tag == SCHEDULED:
+        if tag in (SCHEDULED, CARRIED):
             return record.payload[2]  # `bucket`, a small integer, stands first
         if tag in (ENTRIES_ENDED, QUEUES_DROPPED):
             return record.queue & BUCKET_MASK
@@ -211,32 +237,51 @@ class Schedule:
             self._add(state, record)
         elif isinstance(state, EntriesEnded):
             self._end(record.queue, state.names)
+        elif isinstance(state, Carried):
+            self._end(state.scheduled.destination, state.ended)
+            self._add(state.scheduled, record, state.cut_lsn)
         elif isinstance(state, QueuesDropped):
-            periods, dropped = self._buckets[record.queue & BUCKET_MASK], set(state.queues)
-            for period in [one for one in periods.values() if one.queue in dropped]:
-                self._live -= period.live
-                period.live = 0
-                self._gone(period)
+            dropped = set(state.queues)
+            for period in self.periods_in(record.queue & BUCKET_MASK):
+                if period.queue in dropped:
+                    self._live -= period.live
+                    period.live = 0
+                    self._gone(period)
         else:
             assert isinstance(state, WatermarkRaised)
             self.watermark_ms = max(self.watermark_ms, state.until_ms)
 
-    def _add(self, state: Scheduled, record: Record) -> None:
-        periods, queue = self._buckets[state.bucket], state.destination
+    def _add(self, state: Scheduled, record: Record, cut_lsn: int = 0) -> None:
         for entry in state.entries:
             key = key_of(entry.due_ms, record.stored_at_ms)
-            period = periods.get(key << _QUEUE_BITS | queue)
-            if period is None:
-                period = periods[key << _QUEUE_BITS | queue] = Period(queue, key)
+            period = self._open(state.destination, key, record.lsn, cut_lsn)
             period.add(record.lsn, entry.due_ms, entry.lsn)
             self.unread[period] = None
+            self.added_lsn = min(self.added_lsn, entry.lsn)
             if self._lowest is not None:
                 self._lowest = min(self._lowest, entry.lsn)
         self._live += len(state.entries)
 
+    def _open(self, queue: int, key: int, lsn: int, cut_lsn: int) -> Period:
+        """The period that takes the next entry of the record at `lsn`. One that needs anything in
+        front of `cut_lsn` gets none: it would never be rid of that."""
+        last = self.period(queue, key)
+        if last is not None:
+            has_room = len(last.lsns) < PERIOD_ENTRIES and last.source_lsn >= cut_lsn
+            if has_room or last.lsns[-1] == lsn:
+                return last
+        return self._begin(queue, key)
+
+    def _begin(self, queue: int, key: int) -> Period:
+        period = Period(queue, key)
+        periods = self._buckets[queue & BUCKET_MASK]
+        periods.setdefault(key << _QUEUE_BITS | queue, []).append(period)
+        self._periods += 1
+        return period
+
     def _end(self, queue: int, names: Any) -> None:
         for key, lsn, index in names:
-            period = self.period(queue, key)
+            period = self.period(queue, key, lsn)
             at = -1 if period is None else period.place(lsn, index)
             if period is None or at < 0:
                 continue
@@ -247,7 +292,12 @@ class Schedule:
                 self._gone(period)
 
     def _gone(self, period: Period) -> None:
-        del self._buckets[period.queue & BUCKET_MASK][period.key << _QUEUE_BITS | period.queue]
+        periods = self._buckets[period.queue & BUCKET_MASK]
+        name = period.key << _QUEUE_BITS | period.queue
+        periods[name].remove(period)
+        if not periods[name]:
+            del periods[name]
+        self._periods -= 1
         self.unread.pop(period, None)
         if period.source_lsn == self._lowest:
             self._lowest = None
@@ -260,7 +310,8 @@ class Schedule:
         rows = [
             [period.queue, period.key, period.due_ms, period.source_lsn, period.lsns.tobytes(),
              bytes(period.ended)]
-            for _, period in sorted(self._buckets[bucket].items(), key=_key_of_item)
+            for _, periods in sorted(self._buckets[bucket].items(), key=_key_of_item)
+            for period in periods
         ]  # fmt: skip
         return rows or None
 
@@ -268,11 +319,11 @@ class Schedule:
         if bucket == WATERMARK_BUCKET:
             self.watermark_ms = state
             return
-        for period in list(self._buckets[bucket].values()):
+        for period in self.periods_in(bucket):
             self._live -= period.live
             self._gone(period)
         for queue, key, due_ms, source_lsn, lsns, ended in state:
-            period = self._buckets[bucket][key << _QUEUE_BITS | queue] = Period(queue, key)
+            period = self._begin(queue, key)
             period.lsns.frombytes(lsns)
             period.ended.extend(ended)
             period.live = len(period.lsns) - int.from_bytes(ended, "little").bit_count()
@@ -286,5 +337,9 @@ class Schedule:
         return digest_of(self)
 
 
-def _key_of_item(item: tuple[int, Period]) -> int:
+def _key_of_item(item: tuple[int, list[Period]]) -> int:
     return item[0]
+
+
+def _first_lsn(period: Period) -> int:
+    return period.lsns[0]

@@ -34,6 +34,7 @@ from shardmq.shards.copies import (
     attempt_of,
     copy_of,
     encode_copies,
+    same_of,
     shortened,
 )
 from shardmq.shards.state.records import Scheduled, ScheduledEntry
@@ -191,3 +192,39 @@ def test_an_offset_that_the_batch_does_not_hold_is_an_error() -> None:
     for offset in (99, 102):
         with pytest.raises(BatchError, match="no message"):
             stored().index_of(offset)
+
+
+# ------------------------------------------------------------------ carried on
+
+
+def carried(source: StoredBatch, offset: int, topic: str) -> StoredBatch:
+    """A batch with that message alone, of the same offset."""
+    one = ScheduledEntry(offset, 500, 10, 2)
+    copy = same_of(source, scheduled(one, topic=topic), NAME, offset)
+    return StoredBatch(bytes(64) + encode_copies([copy], ends=False), 55)
+
+
+@pytest.mark.parametrize("topic", [TOPIC, RETRIES])
+@pytest.mark.parametrize("kind", [DELIVER, RETRY])
+def test_a_copy_of_what_was_carried_is_one_of_the_message(topic: str, kind: int) -> None:
+    plain = stored(
+        tags=["a", "b"], keys=[["k"], ["l", "m"]], ordering_keys=[None, "o"],
+        properties=[{}, {"zone": "eu", "%TOPIC": "forged", "%HISTORY": "forged"}],
+        codec=int(Compression.ZSTD),
+    )  # fmt: skip
+    sources = [(plain, 101), (of_a_retry_queue(copied(plain)), 7)]
+    for source, offset in sources:
+        entry = ScheduledEntry(offset, 500, 10, 3, "c", "d")
+        decision = scheduled(entry, topic=topic, kind=kind, dead=True)
+        once = carried(source, offset, topic)
+        twice = carried(once, 55, topic)
+        wanted = copy_of(source, decision, entry, NAME, 88)
+        assert copy_of(once, decision, entry, NAME, 88, 55) == wanted
+        assert copy_of(twice, decision, entry, NAME, 88, 55) == wanted
+
+
+def test_what_is_carried_ends_no_entry() -> None:
+    entry = ScheduledEntry(101, 500, 10, 2)
+    copy = same_of(stored(), scheduled(entry), NAME, 101)
+    frame = encode_copies([copy], ends=False)
+    assert BatchView(frame, check_batch(frame)).entries() is None

@@ -7,6 +7,7 @@ import tracemalloc
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.messages import Define, QueueRoute, TopicRoute
 from shardmq.actors.protocol.verbs import Verb
+from shardmq.shards.state.queues import CARRIED_QUEUE
 from support.shards import ShardUnderTest, batch, topic
 
 
@@ -112,6 +113,8 @@ def test_definitions_that_cannot_be_are_refused_whole() -> None:
     shard = ShardUnderTest()
     twice = topic("twice", 2, (7, 7))
     assert shard.define(topic("fine", 1, (1,)), twice).code == Code.BAD_REQUEST
+    reserved = topic("reserved", 2, (CARRIED_QUEUE,))
+    assert shard.define(topic("fine", 1, (1,)), reserved).code == Code.BAD_REQUEST
     assert shard.produce(1, batch()).code == Code.STALE_ROUTE
 
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from shardmq.shards.dump import main
 from shardmq.shards.log.realio import RealLogIO
 from shardmq.shards.log.record import STATE
+from shardmq.shards.state.queues import CARRIED_QUEUE
 from shardmq.shards.state.records import Granted, GrantedQueue, encode_state
 from support.journals import Model, open_journal, options
 from support.shards import batch
@@ -125,3 +126,12 @@ def test_a_directory_without_a_log_is_told(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, [str(tmp_path)])
     assert result.exit_code == 1
     assert "no segments" in result.output
+
+
+def test_a_batch_of_what_was_carried_tells_how_much_it_is(tmp_path: Path) -> None:
+    journal, _ = open_journal(RealLogIO(), options(str(tmp_path)))
+    now = Model().now()
+    journal.append_batch(CARRIED_QUEUE, 0, batch([b"x"] * 2, message_ids=["f" * 32] * 2), now)
+    journal.close(now)
+    (line,) = (one for one in _lines(tmp_path) if one["kind"] == "batch")
+    assert line["carries"] == 2

@@ -5,10 +5,13 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
+from msgspec.structs import replace
 
 from shardmq.shards import near as module
 from shardmq.shards.near import Near, NearEntry, read_entries
-from shardmq.shards.state.schedule import NEVER
+from shardmq.shards.state.queues import CARRIED_QUEUE
+from shardmq.shards.state.records import Carried, CarriedPlace, encode_state
+from shardmq.shards.state.schedule import NEVER, key_of
 from support.schedules import NOW, RETRIES, ScheduleUnderTest
 
 MINUTE_MS = 60_000
@@ -179,6 +182,33 @@ def test_a_damaged_record_is_told_with_its_entries(log: ScheduleUnderTest) -> No
     assert [one.at for one in damaged] == [0, 1]
     assert read_entries(log.journal, damaged[0].period, lsn) == []
     assert taken(near, 1_000) == [150]
+
+
+def test_an_entry_that_was_carried_tells_where_its_message_lies_now(
+    log: ScheduleUnderTest,
+) -> None:
+    log.add(100, 2 * DAY_MS)
+    log.add(200)
+    near = near_of(log)
+    read(near, 1_000)
+    period = log.schedule.period(RETRIES, key_of(NOW.wall_ms + 100, NOW.wall_ms))
+    assert period is not None
+    (due,), (other,) = (read_entries(log.journal, period, one) for one in period.lsns)
+    entries = [replace(due.entry, lsn=900), replace(other.entry, lsn=900)]
+    places = [CarriedPlace(5, 77), CarriedPlace(6, 78)]
+    scheduled = replace(due.scheduled, entries=entries)
+    names = [period.name(0), period.name(1)]
+    carried = Carried(RETRIES & 63, 0, names, scheduled, places)
+    lsn = log.journal.append_state(encode_state(carried), NOW, queue=RETRIES).lsn
+    log.sync()
+    read(near, 1_000)
+    assert taken(near, 1_000) == [100, 200]  # each once, though both were read before
+    again = read_entries(log.journal, period, lsn)
+    assert [(one.source, one.offset, one.decided_at_ms) for one in again] == [
+        (CARRIED_QUEUE, 5, 77), (CARRIED_QUEUE, 6, 78),
+    ]  # fmt: skip
+    assert [one.entry for one in again] == entries
+    assert (due.source, due.offset, due.decided_at_ms) == (3, 0, NOW.wall_ms)
 
 
 def test_a_far_period_is_listed_once_however_many_entries_it_gets(log: ScheduleUnderTest) -> None:

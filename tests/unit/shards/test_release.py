@@ -1,5 +1,5 @@
 """RELEASE: the watermark, the parked answer, a bounded piece a turn, refusals, what cannot be
-copied, retention."""
+copied, a full disk."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from shardmq.actors.kernel.ports import Refusal
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.group_messages import NackMessage
 from shardmq.actors.protocol.verbs import Verb
+from shardmq.shards import carry, release_copies, sources
 from shardmq.shards import release as module
-from shardmq.shards import release_copies
+from shardmq.shards.append import NoRoom
 from shardmq.shards.copies import copy_of
 from shardmq.shards.state.records import Scheduled, ScheduledEntry, encode_state
 from shardmq.shards.state.schedule import DELIVER
@@ -146,7 +147,7 @@ def test_a_turn_releases_a_piece_and_the_next_one_goes_on(
 def test_bytes_bound_a_turn_too(
     shard: RetryingShard, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
-    monkeypatch.setattr(release_copies, bound, 1)
+    monkeypatch.setattr(sources, bound, 1)
     for at in range(4):
         shard.nack(shard.fill(QUEUE, b"x" * 10 + b"%d" % at).base_offset)
     now = shard.clock.advance(LEVEL_MS)
@@ -286,37 +287,15 @@ def test_what_is_to_be_delivered_late_needs_no_group(shard: RetryingShard) -> No
     assert (seen.body, seen.properties) == (b"4", {})
 
 
-# ------------------------------------------------------------------ retention
+# ------------------------------------------------------------------ a full disk
 
 
-def test_the_log_is_kept_from_the_lowest_message_that_is_scheduled() -> None:
-    shard = RetryingShard(
-        segment_bytes=64 * KIB, reserve_bytes=KIB, retention_bytes=64 * KIB, slice_every_ms=0
-    )
-    shard.prepare()
-
-    def write(count: int) -> None:
-        for _ in range(count):
-            shard.fill(2, b"x" * 10 * KIB)
-            shard.pass_time(1_000)
-
-    shard.fill(QUEUE, b"kept")
-    shard.nack(NackMessage(offset=0, delay_ms=3_600_000))
-    write(40)
-    assert shard.journal.stats().segments > 5
-    assert stats(shard, "schedule_keeps_bytes") > 5 * 64 * KIB
-    shard.restart(power_cut=True)  # far entries come from a snapshot now
-    write(5)
-    shard.clock.advance(3_600_000)
-    shard.release()
-    assert bodies(shard) == [b"kept"]
-    assert stats(shard, "schedule_keeps_bytes") == 0
-    write(10)
-    assert shard.journal.stats().segments < 5
-
-
-def test_a_disk_that_is_full_of_what_is_scheduled_gets_free_again() -> None:
+def test_a_disk_that_is_full_of_what_is_scheduled_gets_free_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Producers are refused; copies are what frees the disk, so they are still taken."""
+    no_room = NoRoom(Code.DISK_FULL, "", 1_000)
+    monkeypatch.setattr(carry, "no_room_to_finish", lambda journal, size: no_room)
     small = 64 * KIB
     shard = RetryingShard(
         segment_bytes=small, reserve_bytes=KIB, slice_every_ms=0, housekeeping_every_ms=10,

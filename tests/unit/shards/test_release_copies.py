@@ -10,9 +10,10 @@ from shardmq.actors.protocol.batch import BatchView, Columns, check_batch, encod
 from shardmq.actors.protocol.compress import Compression
 from shardmq.actors.protocol.group_messages import NackMessage
 from shardmq.actors.protocol.limits import BATCH_BYTES_MAX, META_BYTES_MAX
-from shardmq.shards import release_copies as module
+from shardmq.shards import sources
 from shardmq.shards.near import Near, NearEntry
 from shardmq.shards.release_copies import Copied, copied
+from shardmq.shards.state.buckets import BUCKETS
 from support.retrying import DEAD, QUEUE, RETRIES, RetryingShard
 from support.shards import batch
 
@@ -26,9 +27,8 @@ def shard() -> RetryingShard:
 
 def due(shard: RetryingShard) -> list[NearEntry]:
     """All entries, read anew."""
-    for period in (
-        period for bucket in shard.state.schedule._buckets for period in bucket.values()
-    ):
+    schedule = shard.state.schedule
+    for period in (one for bucket in range(BUCKETS) for one in schedule.periods_in(bucket)):
         period.read, period.unread_due_ms = 0, period.due_ms
         shard.state.schedule.unread[period] = None
     near = Near(shard.journal, shard.state.schedule)
@@ -59,7 +59,7 @@ def test_a_parcel_is_for_one_queue_and_one_born_time(shard: RetryingShard) -> No
 def test_what_a_turn_does_not_do_is_left(
     shard: RetryingShard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "TURN_COPIED_BYTES", 2_000)
+    monkeypatch.setattr(sources, "TURN_COPIED_BYTES", 2_000)
     offset = shard.fill(QUEUE, *[b"x" * 900] * 5).base_offset
     shard.nack(*range(offset, offset + 5))
     found = made(shard)

@@ -7,6 +7,8 @@ import pytest
 
 from shardmq.actors.protocol.messages import QueueRoute, TopicRoute
 from shardmq.shards.state.records import (
+    Carried,
+    CarriedPlace,
     CursorMove,
     CursorsMoved,
     EarliestRaised,
@@ -55,6 +57,16 @@ GOLDEN: list[tuple[StateRecord, str]] = [
     (
         HandedOut(7, [HandedQueue(1, 9, 300, True, [(5, 6, 2)])], [CursorMove(1, 2, [3, 4])]),
         "940d079195" + "0109cd012cc391" + "93050602" + "919301029203" + "04",
+    ),
+    (
+        Carried(
+            6,
+            300,
+            [(1, 300, 2)],
+            Scheduled(6, 70, 2, False, 7, "t", 1, [ScheduledEntry(300, 9, 10, 2, "c", "d")]),
+            [CarriedPlace(5, 300)],
+        ),
+        "960e06cd012c919301cd012c02990a064602c207a17401" + "9196cd012c090a02a163a164919205cd012c",
     ),
 ]
 

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from shardmq.shards.log.record import BATCH, STATE, LogRecord
+from shardmq.shards.state import schedule as module
 from shardmq.shards.state.records import (
+    Carried,
+    CarriedPlace,
     EntriesEnded,
     EntryName,
     ProducersForgotten,
@@ -166,6 +169,80 @@ def test_the_lowest_source_rises_when_periods_go() -> None:
     assert schedule.source_lsn() == 150
     schedule.apply(state(QueuesDropped([RETRIES]), queue=RETRIES & 63))
     assert schedule.source_lsn() == NEVER
+
+
+def carried(
+    ended: Sequence[EntryName], *due_ms: int, lsn: int, source_lsn: int, cut_lsn: int
+) -> LogRecord:
+    entries = [ScheduledEntry(at, source_lsn, NOW_MS + due, 2) for at, due in enumerate(due_ms)]
+    one = Scheduled(RETRIES & 63, RETRIES, RETRY, False, 7, "orders", 0, entries)
+    places = [CarriedPlace(at, NOW_MS) for at in range(len(due_ms))]
+    return state(Carried(RETRIES & 63, cut_lsn, list(ended), one, places), queue=RETRIES, lsn=lsn)
+
+
+def test_a_period_takes_so_many_and_the_next_one_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PERIOD_ENTRIES", 3)
+    schedule = applied(
+        scheduled(10, 11, lsn=500), scheduled(12, 13, 14, lsn=600), scheduled(15, lsn=700),
+        scheduled(16, 17, lsn=800),
+    )  # fmt: skip
+    assert (len(schedule), schedule.periods) == (8, 2)
+    first, second = schedule.periods_in(RETRIES & 63)
+    assert list(first.lsns) == [500, 500, 600, 600, 600]
+    assert list(second.lsns) == [700, 800, 800]
+    assert schedule.period(RETRIES, first.key) is second
+    found = [schedule.period(RETRIES, first.key, lsn) for lsn in (499, 500, 600, 700, 900)]
+    assert found == [None, first, first, second, second]
+    schedule.apply(copied(first.name(4), second.name(1)))
+    assert (first.live, second.live) == (4, 2)
+    again = restored(schedule)
+    assert again.digest() == schedule.digest()
+    for one in (schedule, again):
+        one.apply(copied(*map(first.name, range(5))))
+        one.apply(scheduled(18, lsn=900))
+        assert (len(one), one.periods) == (3, 2)
+    assert again.digest() == schedule.digest()
+
+
+def test_a_longer_period_of_an_older_log_is_taken_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    schedule = applied(*[scheduled(10 + at, lsn=500 + at) for at in range(7)])
+    monkeypatch.setattr(module, "PERIOD_ENTRIES", 3)
+    again = restored(schedule)
+    assert (len(again), again.periods) == (7, 1)
+    again.apply(scheduled(20, lsn=600))
+    assert (len(again), again.periods) == (8, 2)
+    names = [period_of(schedule, 10).name(at) for at in range(7)]
+    again.apply(copied(*names))
+    assert (len(again), again.periods) == (1, 1)
+
+
+def test_entries_that_are_carried_end_and_others_begin_in_one_record() -> None:
+    schedule = applied(scheduled(10, 20, lsn=500), scheduled(30, lsn=600, source_lsn=150))
+    period = period_of(schedule, 10)
+    record = carried([period.name(0)], 10, lsn=900, source_lsn=800, cut_lsn=120)
+    assert schedule.bucket_of(record) == RETRIES & 63
+    schedule.apply(record)
+    assert (len(schedule), schedule.periods, schedule.source_lsn()) == (3, 2, 100)
+    rest = [period.name(1), period.name(2)]
+    schedule.apply(carried(rest, 20, 30, lsn=1_000, source_lsn=950, cut_lsn=120))
+    assert (len(schedule), schedule.periods, schedule.source_lsn()) == (3, 1, 800)
+    again = restored(schedule)
+    for one in (schedule, again):
+        one.apply(scheduled(40, lsn=1_100, source_lsn=700))  # in the same period
+        assert (len(one), one.periods, one.source_lsn()) == (4, 1, 700)
+    assert again.digest() == schedule.digest()
+
+
+def test_it_tells_the_lowest_source_that_was_added_since_somebody_looked() -> None:
+    schedule = applied(scheduled(10, source_lsn=100))
+    schedule.added_lsn = NEVER
+    schedule.apply(copied(period_of(schedule, 10).name(0)))
+    assert schedule.added_lsn == NEVER
+    schedule.apply(scheduled(10, lsn=600, source_lsn=90))
+    schedule.apply(scheduled(10, lsn=700, source_lsn=95))
+    assert schedule.added_lsn == 90
 
 
 def restored(schedule: Schedule) -> Schedule:
