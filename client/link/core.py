@@ -132,7 +132,7 @@ class ClientCore:
             self._send(call, now)
 
     def send_no_more(self, call: Call, now: Now) -> None:
-        """Only an answer that is on its way already still counts."""
+        """Whatever was not sent by now is not sent any more."""
         call.deadline_ms = min(call.deadline_ms, now.mono_ms)
 
     def forget(self, call: Call) -> None:

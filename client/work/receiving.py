@@ -178,10 +178,14 @@ class Receiver:
             self._abandon(now)
 
     def _abandon(self, now: Now) -> None:
-        """What nobody waits for is not asked for again: it would be handed out to nobody."""
+        """What nobody waits for and no shard can have heard of is asked for no more. The others
+        go on: what was handed out with an answer that was lost comes, and is given back."""
         for request in self._late:
-            if request.call is not None and all(wish.settled for wish in request.wishes):
-                self._core.send_no_more(request.call, now)
+            call = request.call
+            if call is None or call.sent or call.unknown:
+                continue
+            if all(wish.settled for wish in request.wishes):
+                self._core.send_no_more(call, now)
 
     def _in_turn(self) -> list[Source]:
         sources = list(self._sources.values())

@@ -237,7 +237,7 @@ def test_a_killed_shard_remembers_who_has_what_and_how_often_he_got_it(url: str)
         consumer.ack(held[:50])
         consumer.nack(held[50:], delay=0)
         third = received(consumer, 50)
-        assert {message.attempt for message in third} == {2, 3}
+        assert {message.attempt for message in third} - {2, 3} <= {4}, "a lost answer counts, too"
         consumer.ack(third)
     assert lag(url, "kills") == 0
 

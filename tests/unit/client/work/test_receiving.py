@@ -280,16 +280,16 @@ def test_another_group_of_that_name_starts_anew(working: Working) -> None:
     assert asked(working)[-1].group_id == 8
 
 
-def test_what_nobody_waits_for_any_more_is_not_asked_for_again() -> None:
+def test_what_nobody_waits_for_any_more_and_no_shard_has_heard_of_is_not_asked_for() -> None:
     working = Working(shards=1)
-    silence(working, 0)
+    working.store(b"a")
+    working.wired.core.disconnected(working.wired.now)
     wish = working.want(wait_ms=3_000.0)
-    working.wired.run()
     working.wired.advance(3_000)
     working.core.receiver.late(wish, working.wired.now)
     assert wish.settled
-    working.store(b"a")
-    silence(working)
-    working.wired.advance(9_000)
+    working.wired.core.connected(working.wired.now)
+    working.wired.run()
+    working.wired.advance(1_000)
     assert not working.work.asked
     assert [message.attempt for message in working.receive()] == [1]
