@@ -179,6 +179,7 @@ def test_a_disk_that_fills_up_refuses_before_it_fails_and_resumes() -> None:
             assert refused
             disk.capacity_bytes = None  # somebody made room
             journal.tick(model.now(2_000))
+            run_jobs(journal, model.now())  # one that asks for the next segment again
             assert journal.refusal(300) is None
     disk.kill()
     _recovers(disk.io(), settings, model)
