@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from time import sleep
 from typing import Any, TypeVar
@@ -11,8 +10,9 @@ from typing import Any, TypeVar
 from shardmq.actors.kernel.randomness import SystemRandomness
 from shardmq.actors.protocol.retries import dlq_topic
 
+from .closing import Closable
 from .consumer import PullConsumer
-from .errors import ClosedError, InvalidArgument, NotSupported, TopicNotFound
+from .errors import InvalidArgument, NotSupported, TopicNotFound
 from .groups import (
     GroupDescription,
     ResetQueue,
@@ -47,17 +47,18 @@ RESEND_MESSAGES = 500
 LETTERS_MAX = 1_000_000
 
 
-class Admin:
+class Admin(Closable):
     """Administers a broker.
 
     Every method raises `errors.RemoteError` (of the class of its code) when the broker refuses or
     does not answer within `timeout` seconds, and `InvalidArgument` for what no broker would take.
     """
 
+    _noun = "admin"
+
     def __init__(
         self, url: str | None = None, *, timeout: Duration = 10.0, credentials: Any = None
     ) -> None:
-        self._closed = True
         if credentials is not None:
             raise NotSupported("credentials: access control comes with a later release")
         self._url = url
@@ -200,20 +201,6 @@ class Admin:
             self._closed = True
             release(self._connection)
 
-    def __enter__(self) -> Admin:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if not self._closed:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-
-    def __repr__(self) -> str:
-        return f"<Admin{' closed' if self._closed else ''}>"
-
     def _run(self, flow: Flow[T]) -> T:
-        if self._closed:
-            raise ClosedError("admin")
+        self._check_open()
         return run_flow(self._connection, flow, self._timeout_ms)

@@ -9,18 +9,18 @@ keeps the next fetch in flight, and the membership alive.
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
+from .closing import Closable
 from .consume.cursor import Cursor
 from .consume.fetcher import Fetcher
 from .consume.options import BUFFER_BYTES, FETCH_BYTES, OnOutOfRange, checked_consumer
 from .consume.positions import StartFrom, assigned, checked_start, positions_of
 from .consume.reader import Reader
-from .errors import ClosedError, InvalidArgument, ShardMQError
+from .errors import InvalidArgument, ShardMQError
 from .group.acks import Commit
 from .group.mode import Mode
 from .group.options import checked_group
@@ -40,7 +40,7 @@ T = TypeVar("T")
 _log = logging.getLogger("shardmq.client")
 
 
-class PullConsumer:
+class PullConsumer(Closable):
     """Reads the queues that `assign` names, from where `start_from` or a seek says. With a `group`
     it is one of the group's members, which share the queues of the topics they `subscribe` to.
 
@@ -83,7 +83,6 @@ class PullConsumer:
         timeout: Duration = 10.0,
         credentials: Any = None,
     ) -> None:
-        self._closed = True
         options = checked_consumer(on_out_of_range, fetch_bytes, buffer_bytes, credentials)
         self._start_from = checked_start(start_from)
         member = None
@@ -296,18 +295,8 @@ class PullConsumer:
                 self._connection.turn()
             release(self._connection)
 
-    def __enter__(self) -> PullConsumer:
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
+    def __exit__(self, kind: object = None, *_: object) -> None:
         self._close(done=kind is None)
-
-    def __del__(self) -> None:
-        if not self._closed:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-
-    def __repr__(self) -> str:
-        return f"<PullConsumer{' closed' if self._closed else ''}>"
 
     # --------------------------------------------------------------------------------- inside
 
@@ -389,7 +378,3 @@ class PullConsumer:
     def _run(self, flow: Flow[T]) -> T:
         self._check_open()
         return run_flow(self._connection, flow, self._timeout_ms)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("consumer")

@@ -7,7 +7,6 @@ A lone `send` leaves at once, and its thread polls the socket itself until the r
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from shardmq.actors.kernel.randomness import SystemRandomness
 from shardmq.actors.protocol.messages import AckMode
 
+from .closing import Closable
 from .errors import BufferFull, ClosedError, SendUnknown, TimedOut
 from .link.sharing import acquire, release
 from .link.thread import run_callback
@@ -32,7 +32,7 @@ _SLACK_MS = 2_000.0
 """Deadlines settle every message; who waits still longer has met a defect, and does not hang."""
 
 
-class Producer:
+class Producer(Closable):
     """Sends messages to a broker.
 
     Args:
@@ -48,6 +48,8 @@ class Producer:
         InvalidArgument, NotSupported: an argument is not valid.
     """
 
+    _noun = "producer"
+
     def __init__(
         self,
         url: str | None = None,
@@ -60,7 +62,6 @@ class Producer:
         compression: str | None = None,
         buffer_bytes: int = BUFFER_BYTES,
     ) -> None:
-        self._closed = True
         options = checked_options(
             group=group, ack=ack, timeout=timeout, linger=linger, credentials=credentials,
             compression=compression, buffer_bytes=buffer_bytes,
@@ -186,19 +187,8 @@ class Producer:
                 self._connection.members.discard(self._core)
             release(self._connection)
 
-    def __enter__(self) -> Producer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if not self._closed:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-
-    def __repr__(self) -> str:
-        state = " closed" if self._closed else ""
-        return f"<Producer group={self.group!r}{state}>"
+    def _detail(self) -> str:
+        return f" group={self.group!r}"
 
     # ---------------------------------------------------------------- what futures call back
 
@@ -266,10 +256,6 @@ class Producer:
 
     def _timeout_ms(self, timeout: Duration | None) -> float:
         return self._core.options.timeout_ms if timeout is None else ms_of(timeout, "timeout")
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("producer")
 
 
 def _receipt(parcel: Parcel, settled: bool) -> SendReceipt:

@@ -11,15 +11,15 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-import warnings
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import Any
 
+from .closing import Closable
 from .consume.fetcher import Fetcher
 from .consume.positions import StartFrom
-from .errors import ClosedError, InvalidArgument, ShardMQError
+from .errors import InvalidArgument, ShardMQError
 from .group.acks import Commit
 from .group.failures import FailureLog
 from .group.mode import Mode
@@ -41,7 +41,7 @@ JOIN_SECONDS = 5.0
 _log = logging.getLogger("shardmq.client")
 
 
-class PushConsumer:
+class PushConsumer(Closable):
     """A member of a group that calls listeners with messages.
 
     A listener that returns has done its message. One that raises has not: the message comes again
@@ -98,7 +98,6 @@ class PushConsumer:
         timeout: Duration = 10.0,
         credentials: Any = None,
     ) -> None:
-        self._closed = True
         self._settings = settings = checked_push(
             group, unique_name() if name is None else name, start_from,
             model=model, ordered=ordered, concurrency=concurrency,
@@ -231,19 +230,6 @@ class PushConsumer:
         self._failures.close()
         release(self._connection)
 
-    def __enter__(self) -> PushConsumer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if not self._closed:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-
-    def __repr__(self) -> str:
-        return f"<PushConsumer{' closed' if self._closed else ''}>"
-
     # ----------------------------------------------------------------------------------- workers
 
     def _news(self) -> None:
@@ -341,10 +327,6 @@ class PushConsumer:
         self._connection.wait(lambda: membership.has_left, self._settings.timeout_ms)
         with self._connection.lock:
             group.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("consumer")
 
 
 def checked_listener(listener: Any, batch: int | None) -> Listener:

@@ -8,10 +8,10 @@ requests.
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
+from .closing import Closable
 from .consume.positions import StartFrom
 from .errors import ClosedError, InvalidArgument, ShardMQError
 from .group.mode import Mode
@@ -30,7 +30,7 @@ __all__ = ["SimpleConsumer"]
 _Messages = ReceivedMessage | Iterable[ReceivedMessage]
 
 
-class SimpleConsumer:
+class SimpleConsumer(Closable):
     """A member of a work group: every message goes to one of the members, any of them, whatever
     its queue, and is nobody else's for a while.
 
@@ -66,7 +66,6 @@ class SimpleConsumer:
         timeout: Duration = 10.0,
         credentials: Any = None,
     ) -> None:
-        self._closed = True
         self._settings = settings = checked_work(
             group, unique_name() if name is None else name, start_from,
             fifo=fifo, max_attempts=max_attempts, lease=lease, timeout=timeout,
@@ -221,19 +220,6 @@ class SimpleConsumer:
                 connection.turn()
         release(connection)
 
-    def __enter__(self) -> SimpleConsumer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if not self._closed:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-
-    def __repr__(self) -> str:
-        return f"<SimpleConsumer{' closed' if self._closed else ''}>"
-
     # ------------------------------------------------------------------------------------ inside
 
     def _started(self) -> WorkCore:
@@ -255,7 +241,3 @@ class SimpleConsumer:
         fault = settlement.fault()
         if fault is not None:
             raise fault
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("consumer")

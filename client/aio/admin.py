@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from shardmq.actors.kernel.randomness import SystemRandomness
 from shardmq.actors.protocol.retries import dlq_topic
 
-from ..errors import ClosedError, InvalidArgument, NotSupported, TopicNotFound
+from ..closing import AsyncClosable
+from ..errors import InvalidArgument, NotSupported, TopicNotFound
 from ..groups import (
     GroupDescription,
     ResetQueue,
@@ -44,8 +45,10 @@ RESEND_MESSAGES = 500
 LETTERS_MAX = 1_000_000
 
 
-class Admin:
+class Admin(AsyncClosable):
     """Administers a broker; see `shardmq.client.Admin`."""
+
+    _noun = "admin"
 
     def __init__(
         self, url: str | None = None, *, timeout: Duration = 10.0, credentials: Any = None
@@ -56,7 +59,8 @@ class Admin:
         self._timeout_ms = ms_of(timeout, "timeout")
         if not self._timeout_ms:
             raise InvalidArgument("timeout is more than 0 seconds")
-        self._connection: Connection | None = acquire(url)
+        self._connection: Connection = acquire(url)
+        self._closed = False
 
     async def create_topic(
         self, name: str, queues: int = 8, *, retention: Duration | None = None
@@ -170,17 +174,10 @@ class Admin:
 
     async def close(self) -> None:
         """Gives the connection back. May be called again."""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            release(connection)
-
-    async def __aenter__(self) -> Admin:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        if not self._closed:
+            self._closed = True
+            release(self._connection)
 
     async def _run(self, flow: Flow[T]) -> T:
-        if self._connection is None:
-            raise ClosedError("admin")
+        self._check_open()
         return await run_flow(self._connection, flow, self._timeout_ms)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
 
+from ..closing import AsyncClosable
 from ..consume.fetcher import Fetcher
 from ..consume.options import BUFFER_BYTES, FETCH_BYTES, OnOutOfRange, checked_consumer
 from ..consume.positions import StartFrom, assigned, checked_start, positions_of
 from ..consume.reader import Reader
-from ..errors import ClosedError, InvalidArgument, ShardMQError
+from ..errors import InvalidArgument, ShardMQError
 from ..group.acks import Commit
 from ..group.mode import Mode
 from ..group.options import checked_group
@@ -30,7 +30,7 @@ T = TypeVar("T")
 _log = logging.getLogger("shardmq.client")
 
 
-class PullConsumer:
+class PullConsumer(AsyncClosable):
     """Reads the queues that `assign` names, or those that a group gives it; arguments and errors as
     `shardmq.client.PullConsumer`.
 
@@ -54,7 +54,6 @@ class PullConsumer:
         timeout: Duration = 10.0,
         credentials: Any = None,
     ) -> None:
-        self._closed = True
         options = checked_consumer(on_out_of_range, fetch_bytes, buffer_bytes, credentials)
         self._start_from = checked_start(start_from)
         member = None
@@ -229,18 +228,8 @@ class PullConsumer:
             self._connection.turn()
             release(self._connection)
 
-    async def __aenter__(self) -> PullConsumer:
-        return self
-
-    async def __aexit__(self, kind: object, *_: object) -> None:
+    async def __aexit__(self, kind: object = None, *_: object) -> None:
         await self._close(done=kind is None)
-
-    def __del__(self) -> None:
-        if not self._closed:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-
-    def __repr__(self) -> str:
-        return f"<aio.PullConsumer{' closed' if self._closed else ''}>"
 
     async def _started(self) -> None:
         self._check_open()
@@ -300,7 +289,3 @@ class PullConsumer:
     async def _run(self, flow: Flow[T]) -> T:
         self._check_open()
         return await run_flow(self._connection, flow, self._timeout_ms)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("consumer")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 from shardmq.actors.kernel.randomness import SystemRandomness
 from shardmq.actors.protocol.messages import AckMode
 
-from ..errors import BufferFull, ClosedError, SendError, SendUnknown, TimedOut
+from ..closing import AsyncClosable
+from ..errors import BufferFull, SendError, SendUnknown, TimedOut
 from ..link.wire import now
 from ..message import size_of
 from ..produce.core import ProducerCore
@@ -68,8 +68,10 @@ class PendingSend:
         return self._future.outcome()
 
 
-class Producer:
+class Producer(AsyncClosable):
     """Sends messages to a broker; arguments and errors as `shardmq.client.Producer`."""
+
+    _noun = "producer"
 
     def __init__(
         self,
@@ -83,7 +85,6 @@ class Producer:
         compression: str | None = None,
         buffer_bytes: int = BUFFER_BYTES,
     ) -> None:
-        self._closed = True
         options = checked_options(
             group=group, ack=ack, timeout=timeout, linger=linger, credentials=credentials,
             compression=compression, buffer_bytes=buffer_bytes,
@@ -159,18 +160,8 @@ class Producer:
         finally:
             release(self._connection)
 
-    async def __aenter__(self) -> Producer:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    def __del__(self) -> None:
-        if not self._closed:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-
-    def __repr__(self) -> str:
-        return f"<aio.Producer group={self.group!r}{' closed' if self._closed else ''}>"
+    def _detail(self) -> str:
+        return f" group={self.group!r}"
 
     async def wait_for(self, future: SendFuture, timeout_ms: float | None) -> bool:
         """Waits until the future is done, after ending the linger of its topic."""
@@ -225,7 +216,3 @@ class Producer:
 
     def _timeout_ms(self, timeout: Duration | None) -> float:
         return self._core.options.timeout_ms if timeout is None else ms_of(timeout, "timeout")
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("producer")

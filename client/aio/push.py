@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import warnings
 from collections.abc import Callable
 from functools import partial
 from inspect import isawaitable
 from typing import Any
 
+from ..closing import AsyncClosable
 from ..consume.fetcher import Fetcher
 from ..consume.positions import StartFrom
-from ..errors import ClosedError, InvalidArgument, ShardMQError
+from ..errors import InvalidArgument, ShardMQError
 from ..group.acks import Commit
 from ..group.failures import FailureLog
 from ..group.mode import Mode
@@ -35,7 +35,7 @@ __all__ = ["PushConsumer"]
 _log = logging.getLogger("shardmq.client")
 
 
-class PushConsumer:
+class PushConsumer(AsyncClosable):
     """A member of a group that calls listeners with messages; arguments and errors as
     `shardmq.client.PushConsumer`.
 
@@ -66,7 +66,6 @@ class PushConsumer:
         timeout: Duration = 10.0,
         credentials: Any = None,
     ) -> None:
-        self._closed = True
         self._settings = settings = checked_push(
             group, unique_name() if name is None else name, start_from,
             model=model, ordered=ordered, concurrency=concurrency,
@@ -175,19 +174,6 @@ class PushConsumer:
         self._failures.close()
         release(self._connection)
 
-    async def __aenter__(self) -> PushConsumer:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    def __del__(self) -> None:
-        if not self._closed:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-
-    def __repr__(self) -> str:
-        return f"<aio.PushConsumer{' closed' if self._closed else ''}>"
-
     # ----------------------------------------------------------------------------------- workers
 
     def _news(self) -> None:
@@ -283,7 +269,3 @@ class PushConsumer:
         membership = group.core.membership
         await self._connection.wait(lambda: membership.has_left, self._settings.timeout_ms)
         group.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("consumer")

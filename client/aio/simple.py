@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
+from ..closing import AsyncClosable
 from ..consume.positions import StartFrom
 from ..errors import ClosedError, InvalidArgument, ShardMQError
 from ..group.mode import Mode
@@ -25,7 +25,7 @@ __all__ = ["SimpleConsumer"]
 _Messages = ReceivedMessage | Iterable[ReceivedMessage]
 
 
-class SimpleConsumer:
+class SimpleConsumer(AsyncClosable):
     """Receives messages of a work queue and settles them one by one; arguments and errors as
     `shardmq.client.SimpleConsumer`.
 
@@ -45,7 +45,6 @@ class SimpleConsumer:
         timeout: Duration = 10.0,
         credentials: Any = None,
     ) -> None:
-        self._closed = True
         self._settings = settings = checked_work(
             group, unique_name() if name is None else name, start_from,
             fifo=fifo, max_attempts=max_attempts, lease=lease, timeout=timeout,
@@ -154,19 +153,6 @@ class SimpleConsumer:
         connection.turn()
         release(connection)
 
-    async def __aenter__(self) -> SimpleConsumer:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    def __del__(self) -> None:
-        if not self._closed:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-
-    def __repr__(self) -> str:
-        return f"<aio.SimpleConsumer{' closed' if self._closed else ''}>"
-
     async def _started(self) -> WorkCore:
         self._check_open()
         while self._group is None:
@@ -186,7 +172,3 @@ class SimpleConsumer:
         fault = settlement.fault()
         if fault is not None:
             raise fault
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("consumer")
