@@ -15,7 +15,7 @@ from .errors import ClosedError
 __all__ = ["AsyncClosable", "Closable"]
 
 
-class _Closable(ABC):
+class _Closable:
     _closed = True
     """Until it is whole, and once it is closed."""
     _noun = "consumer"
@@ -38,7 +38,7 @@ class _Closable(ABC):
             raise ClosedError(self._noun)
 
 
-class Closable(_Closable):
+class Closable(_Closable, ABC):
     """Used with `with`."""
 
     @abstractmethod
@@ -52,7 +52,7 @@ class Closable(_Closable):
         self.close()
 
 
-class AsyncClosable(_Closable):
+class AsyncClosable(_Closable, ABC):
     """Used with `async with`."""
 
     @abstractmethod
