@@ -16,9 +16,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import count as numbers_from
+from itertools import islice
 
-from .group_mutants import MUTANTS, planted
 from .run import Outcome, run_seed
+from .swarm import draw
+from .work_mutants import MUTANTS, planted
 
 BAR_CHARACTERS = 30
 CHUNK_SEEDS = 4
@@ -32,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _one(options.seed, trace=options.trace)
     if options.mutants:
         return _mutants(options.seeds)
-    return _many(options.start, options.seeds, options.jobs)
+    seeds = islice(_chosen(options.start, work=options.work), options.seeds)
+    return _many(list(seeds), options.jobs)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=200, help="how many (default: 200)")
     parser.add_argument("--start", type=int, default=0, help="the first one (default: 0)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument("--work", action="store_true", help="only seeds with work queues")
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--trace", action="store_true", help="with --seed: print everything")
     parser.add_argument(
@@ -83,11 +88,17 @@ def _quiet() -> None:
     logging.disable(logging.CRITICAL)
 
 
-def _many(start: int, count: int, jobs: int) -> int:
+def _chosen(start: int, *, work: bool) -> Iterator[int]:
+    """Seeds from `start` on; with `work` those that have a work group."""
+    return (seed for seed in numbers_from(start) if not work or draw(seed).work)
+
+
+def _many(seeds: list[int], jobs: int) -> int:
+    count = len(seeds)
     began = time.monotonic()
     totals: Counter[str] = Counter()
     violations = 0
-    for done, outcome in enumerate(outcomes(range(start, start + count), jobs), 1):
+    for done, outcome in enumerate(outcomes(seeds, jobs), 1):
         totals.update(outcome.counts)
         totals["events"] += outcome.events
         violations += len(outcome.violations)
@@ -101,7 +112,7 @@ def _many(start: int, count: int, jobs: int) -> int:
     print(
         f"{count:,} seeds, {violations} violations, {totals['events']:,} events,"
         f" {totals['ok']:,} messages acknowledged, {seconds:,.0f} seconds,"
-        f" seeds {start}..{start + count - 1}"
+        f" seeds {seeds[0]}..{seeds[-1]}"
     )
     return 1 if violations else 0
 

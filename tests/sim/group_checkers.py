@@ -24,10 +24,12 @@ from itertools import groupby
 from typing import TypeVar
 
 from shardmq.actors.protocol.group_messages import GroupDescription
+from shardmq.actors.protocol.work_messages import EVERYBODY
 
 from .checkers import Logs
 from .group_history import (
     Accepted,
+    Delivery,
     Group,
     GroupHistory,
     Place,
@@ -49,7 +51,7 @@ def check_groups(groups: GroupHistory, logs: Logs, topic_of: Topics) -> list[Vio
     found += redelivered(groups) + disordered(groups) + displaced(groups)
     for check in (undelivered, sifted, lag):
         found += check(groups, logs, topic_of)
-    return found + strange(groups, logs)
+    return found + strange(groups.deliveries, groups, logs)
 
 
 def _by_place(items: Iterable[T]) -> dict[Place, list[T]]:
@@ -223,7 +225,7 @@ def undelivered(groups: GroupHistory, logs: Logs, topic_of: Topics) -> list[Viol
     for group in groups.groups.values():
         for queue, log in logs.items():
             topic = topic_of.get(queue, "")
-            if topic not in group.topics:
+            if topic not in group.topics or group.is_work:
                 continue
             place = group.name, queue
             first = starts.get(place, 0) if group.start != "earliest" else log.earliest
@@ -281,14 +283,14 @@ def lag(groups: GroupHistory, logs: Logs, topic_of: Topics) -> list[Violation]:
     return found
 
 
-def strange(groups: GroupHistory, logs: Logs) -> list[Violation]:
+def strange(deliveries: Iterable[Delivery], groups: GroupHistory, logs: Logs) -> list[Violation]:
     """strange: deliveries against the logs, and against each other."""
     found = []
     seen: dict[tuple[int, int], tuple[bytes, str, str | None]] = {}
     for queue, log in logs.items():
         for stored in log.messages:
             seen[queue, stored.offset] = stored.body, stored.message_id, stored.tag
-    for delivery in groups.deliveries:
+    for delivery in deliveries:
         value = delivery.body, delivery.message_id, delivery.tag
         place = delivery.queue, delivery.offset
         if seen.setdefault(place, value) != value:
@@ -310,7 +312,7 @@ def lopsided(group: Group, description: GroupDescription, live: Topics) -> list[
     missing = sorted(wanted - set(owned))
     if missing:
         found.append(Violation("lopsided", f"{group.name}: queues {missing} have no owner"))
-    members = {one.member for one in description.members}
+    members = {EVERYBODY} if group.is_work else {one.member for one in description.members}
     strangers = sorted({one for one in owned.values() if one not in members})
     if strangers:
         found.append(Violation("lopsided", f"{group.name}: {strangers} own queues, not {members}"))

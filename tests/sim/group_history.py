@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from shardmq.actors.protocol.retries import retry_topic
 from shardmq.actors.protocol.tags import TagFilter
+from shardmq.actors.protocol.work_messages import WORK_MODELS
 
 Place = tuple[str, int]
 """(group, queue number)."""
@@ -63,6 +64,7 @@ class Group:
     lease_ms: int = 1_000
     retries: bool = False
     max_attempts: int = 3
+    model: str = "clustering"
     group_id: int = 0
     filters: dict[str, TagFilter] = field(init=False)
 
@@ -71,6 +73,14 @@ class Group:
 
         if self.retries:
             self.filters[retry_topic(self.name)] = TagFilter("*")
+
+    @property
+    def is_work(self) -> bool:
+        return self.model in WORK_MODELS
+
+    @property
+    def is_fifo(self) -> bool:
+        return self.model == "work_fifo"
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -127,6 +137,7 @@ class Seen(NamedTuple):
     latest: int
     lag: int
     oldest_at_ms: int
+    in_flight: int = 0
 
 
 class Fetched(NamedTuple):

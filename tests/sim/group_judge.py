@@ -6,10 +6,8 @@ killed and its members return, so nothing may move. Must not know how a promise 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from .cluster import Cluster, ShardActor
-from .group_checkers import check_groups, lopsided
+from .group_checkers import check_groups, lopsided, strange
 from .group_history import GroupHistory
 from .group_load import GroupLoad
 from .group_wire import GroupWire
@@ -18,6 +16,8 @@ from .host import Host, State
 from .oracle import Oracle
 from .retry_checkers import check_retries, waiting
 from .swarm import Plan
+from .work_checkers import check_work
+from .work_wire import WorkWire
 
 SETTLES_MS = 40_000.0
 STEP_MS = 50.0
@@ -38,6 +38,8 @@ class GroupJudge:
         self.wire: GroupWire | None = None
         if oracle.plan.groups:
             self.wire = GroupWire(self.world, cluster, oracle.violate)
+            if oracle.plan.work:
+                WorkWire(self.world, cluster, load.work)
             for host in cluster.of_kind("shard"):
                 host.on_ended.append(self._ended)
 
@@ -53,6 +55,7 @@ class GroupJudge:
             "moves": self.wire.moves if self.wire else 0,
             "failures": len(groups.nacked),
             "fenced": self.wire.fenced if self.wire else 0,
+            **self.load.work.counts(),
         }
 
     # --- calm --------------------------------------------------------------------------------
@@ -131,15 +134,20 @@ class GroupJudge:
 
     # --- verdict -----------------------------------------------------------------------------
 
-    def verdict(self, logs: Mapping[int, QueueLog]) -> list[Violation]:
+    def verdict(self, logs: dict[int, QueueLog]) -> list[Violation]:
         """All promises, over the queues that exist."""
         if not self.groups.groups:
             return []
         live = self._live()
         there = {queue: log for queue, log in logs.items() if queue in live}
         found = check_groups(self.groups, there, live)
+        found += strange(self.load.work.deliveries, self.groups, there)
         steady = not self.oracle.plan.wall_every_ms
         oracle = self.oracle
+        found += check_work(
+            self.load.work, self.groups, oracle.history, oracle.of_system(logs) | there,
+            oracle.history.topic_of, steady=steady,
+        )  # fmt: skip
         return found + check_retries(
             self.groups, oracle.history, logs, oracle.history.topic_of, steady=steady
         )
@@ -147,7 +155,8 @@ class GroupJudge:
     def behind(self) -> list[str]:
         """What the groups have still to do."""
         found = self.load.behind()
-        if found or not self.oracle.plan.retries:
+        plan = self.oracle.plan
+        if found or not (plan.retries or plan.work):
             return found
         found = waiting(self.groups, self.oracle.logs(), self.oracle.history.topic_of)
         return found or self._scheduled()

@@ -14,12 +14,15 @@ from shardmq.actors.protocol import group_messages as g
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.client.link.asking import Flow, Request
 
-from .cluster import Cluster
+from .cluster import Cluster, ShardActor
 from .consumers import FlowRunner
 from .group_history import Group, GroupHistory
 from .load import Load
 from .members import Member, seen_at
+from .membership import Membership
 from .swarm import Plan
+from .work_history import WorkHistory
+from .workers import Worker
 from .world import World
 
 EXPRESSIONS = ("*", "*", "a", "a || b", "b||c ", "none")
@@ -37,7 +40,8 @@ class GroupLoad:
         self.cluster = cluster
         self.load = load
         self.groups = groups
-        self.members: list[Member] = []
+        self.work = WorkHistory()
+        self.members: list[Membership] = []
         self.operator: FlowRunner | None = None
         self.counts = {"joins": 0, "leaves": 0, "member_kills": 0, "stops": 0, "looks": 0}
         self.descriptions: dict[str, g.GroupDescription] = {}
@@ -61,11 +65,27 @@ class GroupLoad:
                 lease_ms=plan.lease_ms,
                 retries=plan.retries,
             )
-            self.groups.groups[group.name] = group
-            for _ in range(plan.members):
-                self._soon(lambda group=group: self._join(group))  # type: ignore[misc]
+            self._found(group)
+        if plan.work:
+            self._found(self._work_group())
         self._each(plan.member_every_ms, self._change)
         self._each(plan.look_every_ms, self.look)
+
+    def _work_group(self) -> Group:
+        chance = self.world.chance
+        return Group(
+            "workers",
+            {topic: chance.choice(EXPRESSIONS) for topic in self.load.topics},
+            start=chance.choice(("earliest", "earliest", "latest")),
+            lease_ms=self.plan.lease_ms,
+            model=self.plan.work,
+        )
+
+    def _found(self, group: Group) -> None:
+        """A group comes to be: its first members join."""
+        self.groups.groups[group.name] = group
+        for _ in range(self.plan.members):
+            self._soon(lambda: self._join(group))
 
     def _each(self, every_ms: float, act: Callable[[], None]) -> None:
         if not every_ms:
@@ -89,8 +109,15 @@ class GroupLoad:
         self._names += 1
         self.counts["joins"] += 1
         client = self.load.client("member")
-        member = Member(client, group, name or client.name, self.groups, self.plan.slow)
-        self.members.append(member)
+        if group.is_work:
+            worker = Worker(
+                client, group, name or client.name, self.groups, self.work, self.plan.slow
+            )
+            worker.is_calm = self._over
+            self.members.append(worker)
+        else:
+            member = Member(client, group, name or client.name, self.groups, self.plan.slow)
+            self.members.append(member)
 
     def _change(self) -> None:
         """One member comes, goes, is killed, or is stopped for longer than its lease."""
@@ -179,6 +206,8 @@ class GroupLoad:
         for member in self.members:
             member.client.paused_until_ms = 0.0
             member.client.turn_soon()
+            if isinstance(member, Worker):
+                member.is_calm = True
         for group in self.groups.groups.values():
             if not self.of(group):
                 self._join(group)
@@ -188,7 +217,7 @@ class GroupLoad:
         if living:
             self.world.chance.choice(living).client.pause(pause_ms)
 
-    def of(self, group: Group) -> list[Member]:
+    def of(self, group: Group) -> list[Membership]:
         """Who lives and means to stay."""
         return [one for one in self.members if one.group is group and not one.leaving]
 
@@ -206,11 +235,14 @@ class GroupLoad:
                     actor = self.cluster.shard(place.shard)
                     # What is written and not synced yet is shown in a moment.
                     end = actor.offsets(place.number).next if actor is not None else 0
-                    found += _behind(group, members, place.number, end)
+                    if not group.is_work:
+                        found += _behind(group, members, place.number, end)
+                    elif actor is None or not _is_done(actor, group, place.number, end):
+                        found.append(f"{group.name} queue {place.number} is not done to {end}")
         return found
 
 
-def _behind(group: Group, members: list[Member], queue: int, end: int) -> list[str]:
+def _behind(group: Group, members: list[Membership], queue: int, end: int) -> list[str]:
     holders = [one for one in members if queue in one.holdings]
     if len(holders) != 1:
         return [f"{group.name} queue {queue}: held by {[one.name for one in holders]}"]
@@ -220,3 +252,9 @@ def _behind(group: Group, members: list[Member], queue: int, end: int) -> list[s
         return []
     state = f"{held.state} at {held.position} of {end}, {len(held.open)} open"
     return [f"{group.name} queue {queue}: {holders[0].name} {state}, generation {held.generation}"]
+
+
+def _is_done(actor: ShardActor, group: Group, queue: int, end: int) -> bool:
+    """All messages of a queue of a work group are done."""
+    cursor = actor.state.cursors.get(group.group_id, queue)
+    return cursor is not None and cursor.floor >= end

@@ -1,6 +1,6 @@
 """Group mutants: known bugs of consumer groups, planted in the real code, to be seen one at a time.
 
-Owns these bugs, as `mutants.py` does the others, and the whole table with them.
+Owns these bugs, as `mutants.py` and `work_mutants.py` do the others.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ from shardmq.shards.state.ranges import add
 from shardmq.shards.state.records import SCHEDULED, tag_of
 from shardmq.shards.state.schedule import Schedule
 
-from .mutants import MUTANTS, mutant, planted
-
-__all__ = ["MUTANTS", "planted"]
-
+from .mutants import mutant
 
 # --- cursors in the shard --------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.frames import FLAG_REPLY, unpack_route
 from shardmq.actors.protocol.messages import Fetch
 from shardmq.actors.protocol.verbs import Verb, row_of
+from shardmq.actors.protocol.work_messages import EVERYBODY, Settle
 
 from .cluster import Cluster, CoordinatorActor
 from .host import Host
@@ -34,7 +35,7 @@ from .world import World
 GONE_GRACE_MS = 400.0
 SLACK_MS = 2.0
 """Between what a core sees as now and what its timers are rounded to."""
-SHARD_VERBS = frozenset({int(Verb.GRANT), int(Verb.FETCH), int(Verb.ACK), int(Verb.NACK)})
+SHARD_VERBS = frozenset(map(int, (Verb.GRANT, Verb.FETCH, Verb.ACK, Verb.NACK, Verb.SETTLE)))
 COORDINATOR_VERBS = frozenset(
     {
         int(Verb.GROUP_JOIN),
@@ -222,6 +223,11 @@ class GroupWire:
                         place = asked.group_id, one.queue
                         known = self._in_force.get(place, 0)
                         self._in_force[place] = max(sent[one.queue], known)
+        elif isinstance(asked, Settle):
+            for item, result in zip(asked.items, reply.results, strict=True):
+                is_late = result.code == Code.RECEIPT_EXPIRED
+                code = Code.OK if is_late else result.code
+                self._used(host, asked, (asked.group_id, item.queue), item.generation, code)
         elif not isinstance(asked, Fetch) or asked.group_id:
             used = {one.queue: one.generation for one in asked.queues}
             for one in reply.queues:
@@ -296,7 +302,8 @@ class GroupWire:
             self._seen_ms[*place, one.generation] = self.world.mono_ms
         text = f"{asked.member} was shown queue {one.queue} with generation {one.generation}"
         is_old = (*place, one.generation) in self._journaled
-        if holder != asked.member and not (is_old and holder is None):
+        is_its = holder in (asked.member, EVERYBODY) or (is_old and holder is None)
+        if not is_its:
             self._violate("reused", f"{text}, which is {holder}'s")
         if self._in_force.get(place, 0) < one.generation and not is_old:
             in_force = self._in_force.get(place, 0)

@@ -302,6 +302,6 @@ def seen_at(
                 Seen(
                     group, one.queue, one.generation, asked_ms, answered_ms,
                     set_of(one.floor, one.ranges), one.earliest, one.latest, one.lag,
-                    one.oldest_at_ms,
+                    one.oldest_at_ms, one.in_flight,
                 )
             )  # fmt: skip

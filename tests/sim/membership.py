@@ -14,6 +14,7 @@ from shardmq.actors.protocol.codec import decode_header, encode_header
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.frames import SHARD_COORDINATOR
 from shardmq.actors.protocol.verbs import Verb, row_of
+from shardmq.actors.protocol.work_messages import EVERYBODY
 from shardmq.client.link.calls import Call, Reply
 
 from .clients import Client
@@ -122,7 +123,8 @@ class Membership:
             strategy=group.strategy,  # type: ignore[arg-type]
             start=g.Start(at=group.start),  # type: ignore[arg-type]
             lease_ms=group.lease_ms,
-            retries=group.retries,
+            retries=group.retries or group.is_work,
+            model=group.model,  # type: ignore[arg-type]
         )
         self.ask(Verb.GROUP_JOIN, header, SHARD_COORDINATOR, self._joined)
 
@@ -175,6 +177,7 @@ class Membership:
 
     def _shown(self, header: g.EventsReply, asked_ms: float) -> None:
         now_ms, name = self.world.mono_ms, self.group.name
+        holder = EVERYBODY if self.group.is_work else self.name
         if header.version == self._version:
             return  # nothing is new
         shown = [(one.queue, one.generation, one.revoked) for one in header.queues]
@@ -186,9 +189,7 @@ class Membership:
         for queue in [one for one in self._released if one not in listed]:
             del self._released[queue]
         for queue, one in listed.items():
-            self.groups.shown.append(
-                Shown(name, queue, one.generation, self.name, asked_ms, now_ms)
-            )
+            self.groups.shown.append(Shown(name, queue, one.generation, holder, asked_ms, now_ms))
             held = self.holdings.get(queue)
             if self._released.get(queue) == one.generation:
                 continue  # the answer crossed our release

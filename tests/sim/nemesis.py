@@ -52,7 +52,7 @@ class Nemesis:
         for weather in (plan.outer, plan.inner):
             weather.drop = weather.duplicate = weather.reorder = weather.stall = 0.0
             weather.silent, weather.delay_ms = 0.0, 0.2
-        if plan.groups and plan.retries:
+        if plan.groups and (plan.retries or plan.work):
             # What was scheduled by a clock that was put back since is due only when it is right.
             self.world.wall_step_ms = self._wall_step_max_ms
         for host in cluster.hosts:

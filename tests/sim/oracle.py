@@ -20,6 +20,7 @@ from shardmq.shards.log.names import log_name, path_of
 from shardmq.shards.log.reader import iterate
 from shardmq.shards.log.record import PREFIX_BYTES
 from shardmq.shards.shard import ShardState
+from shardmq.shards.state.queues import CARRIED_QUEUE
 
 from .checkers import check_places
 from .cluster import Cluster, CoordinatorActor, ShardActor, journal_options
@@ -46,7 +47,9 @@ class Oracle:
         self.history = history
         self.load = load
         self.violations: list[Violation] = []
-        self.counts: Counter[str] = Counter(replays=0, set_aside=0, from_snapshot=0, dropped=0)
+        self.counts: Counter[str] = Counter(
+            replays=0, set_aside=0, from_snapshot=0, dropped=0, carried=0
+        )
         self._digest_at_death: dict[str, list[int]] = {}
         self._visible_at_death: dict[str, dict[int, int]] = {}
         for host in cluster.journaled:
@@ -76,6 +79,7 @@ class Oracle:
         if host.error is not None and is_disk_full(host.error):
             self.violate("full", f"{host.name} ended because its disk is full: {why}")
         if isinstance(actor, ShardActor):
+            self.counts["carried"] += actor.core.stats()["schedule_carried"]
             numbers = actor.state.queues.stored()
             visible = {number: actor.offsets(number).visible for number in numbers}
             self._visible_at_death[host.name] = visible
@@ -200,11 +204,16 @@ class Oracle:
             if not topic_of.get(number, "").startswith("%")
         }
 
+    def of_system(self, logs: dict[int, QueueLog]) -> dict[int, QueueLog]:
+        """The others."""
+        users = self.of_users(logs)
+        return {number: log for number, log in logs.items() if number not in users}
+
     def logs_of(self, actor: ShardActor) -> dict[int, QueueLog]:
         """The queues of one shard; known ones that it does not have are empty."""
         self._learn_dropped()
         found = {}
-        stored = set(actor.state.queues.stored())
+        stored = set(actor.state.queues.stored()) - {CARRIED_QUEUE}
         expected = {q for q, shard in self.history.shard_of.items() if shard == actor.number}
         for number in sorted(stored | expected):
             found[number] = self._log_of(actor, number)

@@ -34,6 +34,8 @@ EVENTS_MAX = 150_000
 ANSWERS_MS = 60_000.0
 SETTLING_MS = 3_000.0
 """A disk that was full is asked again after a second, a lost answer after one, too."""
+WAITING_MS = 1_000.0
+"""Before the last sends: who waits for messages then, waits in calm weather."""
 READING_MS = 90_000.0
 READING_STEP_MS = 50.0
 LEFTOVER_MS = 30_000.0
@@ -132,7 +134,9 @@ class Run:
         if not self._while(lambda: not load.settled, ANSWERS_MS):
             self.oracle.violate("stuck", "sends or changes are still unanswered")
             return
-        world.run_until(world.mono_ms + SETTLING_MS)
+        world.run_until(world.mono_ms + SETTLING_MS - WAITING_MS)
+        self.group_load.work.calm_ms = world.mono_ms
+        world.run_until(world.mono_ms + WAITING_MS)
         before = len(self.history.sends)
         if not (load.restore_topics() and load.last_sends()):
             self.oracle.violate("stuck", "the broker does not answer in calm weather")

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from .network import Weather
 
+WORK_SHARE = 0.25
+"""Of the seeds with groups."""
 GROUPS_SHARE = 0.6
 """Of the seeds; in the others every processor second goes to what lies below."""
 
@@ -60,6 +62,8 @@ class Plan:
     slow: float = 0.0
     """Share of messages that are worked on for long."""
     retries: bool = False
+    work: str = ""
+    """The model of one group more, whose members are workers; none if empty."""
     returns: bool = False
     """After the storm the coordinator is killed once more, and its members return."""
     # the faults
@@ -100,6 +104,7 @@ def draw(seed: int) -> Plan:
     _load(plan, chance)
     _faults(plan, chance)
     _groups(plan, random.Random(f"groups {seed}"))
+    _work(plan, random.Random(f"work {seed}"))
     return plan
 
 
@@ -187,3 +192,8 @@ def _groups(plan: Plan, chance: random.Random) -> None:
     plan.retries = chance.random() < 0.5
     plan.returns = chance.random() < 0.3
     plan.kill_every_ms["member"] = _maybe(chance, 0.4, 250.0, 3_000.0) if plan.groups else 0.0
+
+
+def _work(plan: Plan, chance: random.Random) -> None:
+    if plan.groups and chance.random() < WORK_SHARE:
+        plan.work = chance.choice(("work", "work_fifo"))
