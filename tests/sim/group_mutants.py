@@ -16,6 +16,7 @@ from shardmq.actors.protocol.group_messages import Start
 from shardmq.shards import acks, answers, filters, grants, lag, nack
 from shardmq.shards.cursors_log import CursorLog
 from shardmq.shards.log.record import STATE
+from shardmq.shards.scheduling import Sources
 from shardmq.shards.state import cursors
 from shardmq.shards.state.cursors import Cursors
 from shardmq.shards.state.ranges import add
@@ -162,7 +163,7 @@ def forgets_a_queue_in_the_assignment() -> list[tuple[Any, str, Any]]:
 
 @mutant
 def counts_every_failure_as_the_first() -> list[tuple[Any, str, Any]]:
-    return [(nack._Attempts, "_attempt", lambda self, span, offset: 1)]
+    return [(Sources, "attempt_of", lambda self, offset: 1)]
 
 
 @mutant
