@@ -11,6 +11,7 @@ from shardmq.actors.protocol.frames import pack_envelope, pack_request, unpack_r
 from shardmq.actors.protocol.messages import Header
 from shardmq.actors.protocol.replies import error_reply, ok_reply
 from shardmq.actors.protocol.verbs import Verb
+from shardmq.actors.protocol.work_messages import Settle, SettleItem, SettleReply, SettleResult
 from sim.cluster import Cluster
 from sim.group_wire import GroupWire
 from sim.swarm import Plan
@@ -93,6 +94,18 @@ class Scene:
 
     def _shard_says(self, reply: Header) -> None:
         frames = [self._granted[0], *ok_reply(unpack_route(self._granted[1]), reply)]
+        for hook in self.shard.on_effects:
+            hook(self.shard, [("mailbox", b"peer", frames)])
+
+    def settled(self, generation: int, code: Code) -> None:
+        """The shard answers a SETTLE."""
+        item = SettleItem(queue=QUEUE, generation=generation, receipt=1, start=0, stop=1)
+        header = encode_header(Settle(group_id=GROUP, items=[item]))
+        request = [pack_envelope(5, FIRST, 0), pack_request(Verb.SETTLE, 1, 500), header]
+        for hook in self.shard.on_letters:
+            hook(self.shard, [("mailbox", b"peer", request)])
+        reply = SettleReply(results=[SettleResult(code=code)])
+        frames = [request[0], *ok_reply(unpack_route(request[1]), reply)]
         for hook in self.shard.on_effects:
             hook(self.shard, [("mailbox", b"peer", frames)])
 
@@ -242,3 +255,34 @@ def test_an_overtaken_join_binds_nobody_to_its_connection() -> None:
     scene.farewell(FIRST)
     scene.at(200 + GRACE_MS + 100)
     assert scene.rules_after_a_move() == ["robbed"]
+
+
+@pytest.mark.parametrize(
+    ("generation", "code", "rules"),
+    [
+        (2, Code.OK, []),
+        (2, Code.RECEIPT_EXPIRED, []),
+        (1, Code.FENCED, []),
+        (1, Code.OK, ["fencing"]),
+        (1, Code.RECEIPT_EXPIRED, ["fencing"]),
+        (2, Code.FENCED, ["vain"]),
+    ],
+)
+def test_items_of_a_settle_need_the_generation_in_force(
+    generation: int, code: Code, rules: list[str]
+) -> None:
+    scene = Scene()
+    scene.grant(2, "m1")
+    scene._shard_says(g.GrantReply(queues=[g.GrantResult(queue=QUEUE, code=200, generation=2)]))
+    scene.settled(generation, code)
+    assert [rule for rule, _ in scene.violations] == rules
+
+
+def test_what_everybody_holds_is_shown_to_each_member() -> None:
+    scene = Scene()
+    scene.at(LEASE_MS + 1)
+    scene.grant(2, "*")
+    scene._shard_says(g.GrantReply(queues=[g.GrantResult(queue=QUEUE, code=200, generation=2)]))
+    shared = g.AssignedQueue(topic="t", queue_id=0, queue=QUEUE, shard=0, generation=2)
+    scene.ok(scene.events(FIRST), g.EventsReply(version=2, queues=[shared]))
+    assert scene.violations == []
