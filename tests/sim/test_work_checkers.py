@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from shardmq.actors.protocol.tags import TagFilter
 from shardmq.actors.protocol.work_messages import SettleItem
-from sim.group_history import Group, GroupHistory, Seen, Shown, below
+from sim.group_history import Delivery, Group, GroupHistory, Seen, Shown, below
 from sim.history import Fate, History, QueueLog, Send, Stored
 from sim.work_checkers import check_work
 from sim.work_history import Answer, Ended, Handed, Said, WorkHistory
@@ -261,6 +262,16 @@ def test_who_waits_in_a_storm_may_wait_in_vain() -> None:
 def test_a_message_that_nobody_was_given_is_seen() -> None:
     story = Story().given(1, 0, 2).said(1, 0, 2)
     assert story.rules(settled=False) == ["unsettled"]
+
+
+@pytest.mark.parametrize(("tag", "rules"), [("a", []), ("b", ["unwanted"]), (None, ["unwanted"])])
+def test_who_gets_what_the_group_does_not_select_is_seen(tag: str | None, rules: list[str]) -> None:
+    story = Story()
+    story.group.filters["t"] = TagFilter("a")
+    story.work.deliveries.append(
+        Delivery("workers", QUEUE, 1, "worker-1", 0, _body(0), "id-0", tag, 1.0, 1.0)
+    )
+    assert story.rules() == rules
 
 
 def test_what_is_in_flight_at_the_end_is_seen() -> None:

@@ -11,6 +11,7 @@ that breaks its promise). What is known of single messages is `work_replay.py`'s
     attempts    each handout counts one more, up to the group's most
     anew        who asks again with a receipt that holds messages gets nothing new
     fifo        nothing is handed out behind a message that is handed out and not done
+    unwanted    nobody is handed what the group does not select
     slept       nobody waits in vain beside a message
     unsettled   in the end each message is acked, or a dead letter
     buried      dead letters are there once, and as they were answered
@@ -50,7 +51,7 @@ def check_work(
         return []
     replay = Replay(work, chosen, {queue: log.earliest for queue, log in logs.items()})
     found = replay.violations(steady=steady)
-    found += slept(work, groups, history, chosen)
+    found += unwanted(work, groups, topic_of) + slept(work, groups, history, chosen)
     for group in chosen.values():
         letters = _letters(group, logs, topic_of)
         found += buried(group, replay, logs, letters)
@@ -61,6 +62,18 @@ def check_work(
 def _letters(group: Group, logs: Logs, topic_of: Topics) -> list[QueueLog]:
     name = dlq_topic(group.name)
     return [log for queue, log in logs.items() if topic_of.get(queue) == name]
+
+
+def unwanted(work: WorkHistory, groups: GroupHistory, topic_of: Topics) -> list[Violation]:
+    """unwanted: what workers found in the answers, by the tags of the messages."""
+    return [
+        Violation(
+            "unwanted",
+            f"{one.group} queue {one.queue} offset {one.offset} ({one.tag}) to {one.process}",
+        )
+        for one in work.deliveries
+        if not groups.groups[one.group].selects(topic_of.get(one.queue, ""), one.tag)
+    ]
 
 
 def slept(

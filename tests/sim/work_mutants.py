@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from shardmq.shards import handing
 from shardmq.shards.basket import Basket
 from shardmq.shards.handing import _Fate, _Look
 from shardmq.shards.receive import Receiving
@@ -97,6 +98,11 @@ def passes_over_one_message_too_many() -> list[tuple[Any, str, Any]]:
         right(self, start, stop + (stop > start))
 
     return [(_Look, "_pass", pass_over)]
+
+
+@mutant
+def hands_out_what_nobody_selects() -> list[tuple[Any, str, Any]]:
+    return [(handing, "tags_of", lambda expression: None)]
 
 
 @mutant
