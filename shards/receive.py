@@ -16,7 +16,8 @@ again, and the receipts of before have expired. So nothing is decided where noth
 A RECEIVE that comes again with a known receipt is given the same again, nothing new.
 
 Who only looks (`count_max` 0) is told as soon as there is something, and comes for it. Where many
-look, about as many are told as there are messages; the others a moment later, if something is left.
+look, about as many are told as there are messages; others a moment later, if something is left, and
+twice as many each time: those told may be busy, or gone.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ TURN_BYTES_MAX: Final = 8 * MIB
 """Payload of all answers of one turn; the answer that crosses it still leaves."""
 TURN_ANSWERS_MAX: Final = 1_024
 PARKING_RETRY_MS: Final = 1_000
-LOOK_AGAIN_MS: Final = 50
+LOOK_AGAIN_MS: Final = 20
 """How soon those that look are told of what others were told of, and did not take."""
 _ESTIMATED_QUEUES: Final = 16
 _STALE_MAX: Final = 16
@@ -137,6 +138,7 @@ class Receiving:
             self._answer(receiver, again, out)
         elif header.count_max:
             group.woken = max(0, group.woken - 1)
+            group.surplus = 0
             group.waiting.append(receiver)
         else:
             group.peeking.append(receiver)
@@ -153,6 +155,9 @@ class Receiving:
         while self._looking and self._looking[0].woken_until_ms <= now.mono_ms:
             group = self._looking.popleft()
             group.looking = False
+            is_left = group.woken and group.first_ready() is not None
+            group.surplus = 2 * group.surplus + 1 if is_left else 0
+            group.woken = 0
             groups.activate(group)
         if groups.active:
             self._serve(now, out)
@@ -306,7 +311,7 @@ class Receiving:
             return
         if now.mono_ms >= group.woken_until_ms:
             group.woken = 0
-        left = self._estimate(group, fifo=line[0].header.fifo) - group.woken
+        left = self._estimate(group, fifo=line[0].header.fifo) + group.surplus - group.woken
         while line and left > 0 and not self._is_spent():
             receiver = line.popleft()
             if not receiver.settled:

@@ -8,8 +8,10 @@ Owns the verb. How handouts are kept stands in `state/handouts.py`, how dead let
     nack                    they stay where they are, not held any more, and are visible after the
                             delay; dead letters, if so said or after too many attempts
     invisible               held for so long from now
+    return                  visible at once, and handed out once less
 
-What is done with already is settled alike, whoever did it; so is a nack that is said again. All
+What is done with already is settled alike, whoever did it; so is a nack or a return that is
+said again. All
 else that the receipt does not hold (any more) came too late, and is named in the result.
 
 Acks of a request share one record for each bucket; they are written down before anything else is
@@ -50,6 +52,7 @@ from .work_groups import WorkGroups
 __all__ = ["Settling"]
 
 _Stretch = tuple[int, int]
+_GIVES_BACK = ("nack", "return")
 
 
 class Settling:
@@ -132,6 +135,9 @@ class _Settlement:
                     self._ack(item, cursor, found.held)
                 elif item.act == "nack":
                     dead = self._nack(item, served, cursor, found.held)
+                elif item.act == "return":
+                    untried = [row._replace(attempt=row.attempt - 1) for row in found.held]
+                    self._hand_out(item, untried, 0, held=False)
                 else:
                     self._hand_out(item, found.held, item.delay_ms or 0, held=True)
         except Refused as error:
@@ -190,7 +196,7 @@ class _Settlement:
             at = row.stop
             if row.receipt == receipt and row.held and row.until_ms > wall_ms:
                 found.held.append(row)
-            elif row.receipt != receipt or row.held or item.act != "nack":
+            elif row.receipt != receipt or row.held or item.act not in _GIVES_BACK:
                 found.expired.extend(_not_done(row.start, row.stop, floor, acked))
         found.expired.extend(_not_done(at, item.stop, floor, acked))
         return found

@@ -93,6 +93,7 @@ class WorkGroup:
         "ready",
         "receipts",
         "receipts_max",
+        "surplus",
         "waiting",
         "woken",
         "woken_until_ms",
@@ -116,6 +117,8 @@ class WorkGroup:
         """How many of them were told so lately, and have not come for it ..."""
         self.woken_until_ms = 0.0
         """... and until when (mono) they are expected ..."""
+        self.surplus = 0
+        """... how many more than needed are told, since of those told before not all came ..."""
         self.looking = False
         """... to look again then."""
 

@@ -43,6 +43,8 @@ class Receive(Header, kw_only=True):
     invisible_ms: U63 = INVISIBLE_MS
     """How long nobody else gets them: 1 to INVISIBLE_MS_MAX."""
     wait_ms: U63 = 0
+    """Whoever may be gone by then should wait with `count_max` 0: a shard does not hear of
+    connections that end, and would hand messages out to nobody."""
     max_attempts: U32 = 16
     """A message that was handed out so often goes to the dead letters instead."""
     fifo: bool = False
@@ -91,9 +93,10 @@ class SettleItem(Header, kw_only=True):
     start: U63
     stop: U63
     """Behind the last."""
-    act: Literal["ack", "nack", "invisible"] = "ack"
+    act: Literal["ack", "nack", "invisible", "return"] = "ack"
     """`ack`: done. `nack`: failed; they come again after `delay_ms`, or are dead letters.
-    `invisible`: they stay with the receiver for `delay_ms` from now."""
+    `invisible`: they stay with the receiver for `delay_ms` from now. `return`: others get them at
+    once, and this time does not count as an attempt."""
     delay_ms: U63 | None = None
     """None, of `nack`: by the table of retry levels and the message's attempts."""
     dead: bool = False

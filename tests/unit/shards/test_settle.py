@@ -225,3 +225,26 @@ def test_acks_of_many_queues_are_one_record_for_each_bucket(shard: WorkingShard)
     shard.turn([shard.settle_letter(*items)])
     assert shard.journal.end - end < 200  # two small records
     assert shard.cursor(QUEUE).floor == shard.cursor(OTHER).floor == 5
+
+
+def test_what_is_returned_is_visible_at_once_and_was_not_tried(shard: WorkingShard) -> None:
+    shard.receive(4)
+    item = shard.item(1, 3, act="return")
+    assert shard.codes(item, item) == [Code.OK] * 2
+    assert shard.rows() == [(0, 1, 1, 1, True), (1, 3, 0, 1, False), (3, 4, 1, 1, True)]
+    assert shard.codes(shard.item(1)) == [Code.RECEIPT_EXPIRED]
+    shard.restart()
+    assert [(one.offset, one.attempt) for one in shard.receive(2, receipt=99)] == [
+        (1, 1),
+        (2, 1),
+    ]
+    assert shard.codes(item) == [Code.RECEIPT_EXPIRED], "it is in other hands"
+    assert shard.codes(shard.item(1, 3, receipt=99)) == [Code.OK]
+
+
+def test_what_is_returned_wakes_who_waits_and_never_dies_of_it(shard: WorkingShard) -> None:
+    for _ in range(3):
+        shard.receive(1, max_attempts=1)
+        shard.codes(shard.item(0, act="return"))
+    (one,) = shard.receive(1, max_attempts=1)
+    assert (one.offset, one.attempt) == (0, 1)
