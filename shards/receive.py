@@ -237,8 +237,10 @@ class Receiving:
         for router in [one for one in self._held_back if not self._outflow.is_full(one)]:
             for receiver in reversed(self._held_back.pop(router)):
                 if not receiver.settled:
-                    receiver.group.waiting.appendleft(receiver)
-                    self._groups.activate(receiver.group)
+                    # Whom nobody waited in, and without queues, may have been forgotten.
+                    group = receiver.group = self._groups.group(receiver.header.group_id)
+                    group.waiting.appendleft(receiver)
+                    self._groups.activate(group)
 
     def _settle(self, receiver: Receiver) -> None:
         self._receivers.settle(receiver)

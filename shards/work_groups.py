@@ -103,7 +103,6 @@ class WorkGroup:
         self.group_id = group_id
         self.queues: dict[int, WorkQueue] = {}
         self.ready: deque[WorkQueue] = deque()
-        """Those that are gone are to be skipped."""
         self.receipts: dict[int, tuple[int, ...]] = {}
         """Receipt -> queues of which messages were handed out with it; some may be settled."""
         self.receipts_max = _RECEIPTS_SLACK
@@ -124,10 +123,7 @@ class WorkGroup:
 
     def first_ready(self) -> WorkQueue | None:
         """The queue whose turn it is."""
-        ready = self.ready
-        while ready and ready[0].gone:
-            ready.popleft()
-        return ready[0] if ready else None
+        return self.ready[0] if self.ready else None
 
 
 class WorkGroups:
@@ -205,6 +201,8 @@ class WorkGroups:
     def _remove(self, work: WorkQueue) -> None:
         group = work.group
         work.gone = True
+        if work.listed:
+            group.ready.remove(work)
         del group.queues[work.number]
         self._queues -= 1
         of_queue = self._by_queue[work.number]
