@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from .closing import Closable
@@ -20,9 +21,9 @@ from .link.wire import now
 from .naming import unique_name
 from .received import ReceivedMessage
 from .times import Duration
-from .work.core import WorkCore
+from .work.core import RETURN_MS, WorkCore
 from .work.options import checked_invisible, checked_nack, checked_receive, checked_work
-from .work.settlement import ACK, Act
+from .work.settlement import ACK, GIVE_BACK, Act
 from .work.sources import Wish
 
 __all__ = ["SimpleConsumer"]
@@ -73,7 +74,9 @@ class SimpleConsumer(Closable):
         )  # fmt: skip
         self._mode = Mode(settings.member)
         self._group: WorkCore | None = None
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
+        self._ending = threading.Lock()
+        """Held for ever by whoever closed it."""
         self._connection = acquire(url)
         self._closed = False
 
@@ -152,11 +155,10 @@ class SimpleConsumer(Closable):
             connection.see_through(wish, receiver.receive)
             while not wish.settled:
                 connection.see_through(wish, receiver.late)
-        finally:
-            if not wish.settled:
-                with connection.lock:
-                    receiver.give_up(wish, now())
-        return wish.outcome()
+            return receiver.take(wish)
+        except BaseException:  # what came, perhaps a moment ago, reaches nobody
+            connection.run(partial(receiver.give_up, wish))
+            raise
 
     def ack(self, messages: _Messages) -> None:
         """Messages, one or any number, are done: durable when this returns.
@@ -194,31 +196,51 @@ class SimpleConsumer(Closable):
         """
         self._settle(messages, checked_invisible(seconds))
 
+    def give_back(self, messages: _Messages) -> None:
+        """Messages are not wanted: others get them at once, and this time does not count as an
+        attempt.
+
+        Of a `fifo` group the first message of a queue that fails ends the work on that queue:
+        `nack` it and give back those behind it, which come again after it, in order.
+
+        Raises:
+            As `ack`.
+        """
+        self._settle(messages, GIVE_BACK)
+
     # ------------------------------------------------------------------------------------ ending
 
     def close(self) -> None:
         """Leaves the group, once what other threads settle is settled; their `receive` ends with
-        ClosedError. Messages in the user's hands stay invisible until their time. May be called
-        again."""
-        if self._closed:
+        ClosedError, and what is just being handed out to them goes back. Messages in the user's
+        hands stay invisible until their time. May be called again."""
+        if not self._ending.acquire(blocking=False):
             return
-        self._closed = True
-        group, connection = self._group, self._connection
-        timeout_ms = self._settings.timeout_ms
-        if group is not None:
+        connection = self._connection
+        try:
+            self._closed = True
             with connection.lock:
-                group.receiver.fail(ClosedError("consumer"))
-                connection.turn()
+                connection.turn()  # whoever starts hears of it
+            with self._starting:
+                group = self._group
+            if group is not None:
+                self._leave(group)
+        finally:
+            release(connection)
+
+    def _leave(self, group: WorkCore) -> None:
+        connection, timeout_ms = self._connection, self._settings.timeout_ms
+        error = ClosedError("consumer")
+        try:
+            connection.run(partial(group.receiver.stop, error))
+            connection.wait(lambda: group.receiver.is_idle, min(RETURN_MS, timeout_ms))
             connection.wait(lambda: group.settler.is_idle, timeout_ms)
             connection.run(group.membership.leave)
             connection.wait(lambda: group.membership.has_left, timeout_ms)
+        finally:
             with connection.lock:
-                group.close(ClosedError("consumer"))
+                group.close(error)
                 connection.turn()
-        else:
-            with connection.lock:
-                connection.turn()
-        release(connection)
 
     # ------------------------------------------------------------------------------------ inside
 

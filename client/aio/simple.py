@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from ..closing import AsyncClosable
@@ -14,9 +15,9 @@ from ..link.wire import now
 from ..naming import unique_name
 from ..received import ReceivedMessage
 from ..times import Duration
-from ..work.core import WorkCore
+from ..work.core import RETURN_MS, WorkCore
 from ..work.options import checked_invisible, checked_nack, checked_receive, checked_work
-from ..work.settlement import ACK, Act
+from ..work.settlement import ACK, GIVE_BACK, Act
 from ..work.sources import Wish
 from .link import acquire, release
 
@@ -54,6 +55,7 @@ class SimpleConsumer(AsyncClosable):
         self._group: WorkCore | None = None
         self._starting = asyncio.Lock()
         self._connection = acquire(url)
+        self._is_released = False
         self._closed = False
 
     def subscribe(self, topic: str, expression: str = "*") -> None:
@@ -104,17 +106,19 @@ class SimpleConsumer(AsyncClosable):
         group = await self._started()
         connection = self._connection
         wish = Wish(asked, now().mono_ms)
-        group.receiver.receive(wish, now())
         try:
+            group.receiver.receive(wish, now())
             while not wish.settled:
                 left_ms = wish.until_ms - now().mono_ms
                 timeout_ms = None if left_ms == float("inf") else max(0.0, left_ms)
                 if not await connection.wait(lambda: wish.settled, timeout_ms):
                     group.receiver.late(wish, now())
-        finally:
-            if not wish.settled:
-                group.receiver.give_up(wish, now())
-        return wish.outcome()
+            return group.receiver.take(wish)
+        except BaseException:  # what came, perhaps a moment ago, reaches nobody
+            group.receiver.give_up(wish, now())
+            if not self._is_released:
+                connection.turn()
+            raise
 
     async def ack(self, messages: _Messages) -> None:
         """Messages, one or any number, are done: durable when this returns."""
@@ -136,22 +140,44 @@ class SimpleConsumer(AsyncClosable):
         """Messages stay with this consumer for `seconds` from now, more or less than was left."""
         await self._settle(messages, checked_invisible(seconds))
 
+    async def give_back(self, messages: _Messages) -> None:
+        """Messages are not wanted: others get them at once, and this time does not count as an
+        attempt.
+
+        Of a `fifo` group the first message of a queue that fails ends the work on that queue:
+        `nack` it and give back those behind it, which come again after it, in order.
+
+        Raises:
+            As `ack`.
+        """
+        await self._settle(messages, GIVE_BACK)
+
     async def close(self) -> None:
         """Leaves the group, once what other tasks settle is settled; their `receive` ends with
-        ClosedError. May be called again."""
+        ClosedError, and what is just being handed out to them goes back. May be called again."""
         if self._closed:
             return
         self._closed = True
-        group, connection = self._group, self._connection
-        timeout_ms = self._settings.timeout_ms
-        if group is not None:
-            group.receiver.fail(ClosedError("consumer"))
+        connection = self._connection
+        try:
+            if self._group is not None:
+                await self._leave(self._group)
+            connection.turn()
+        finally:
+            self._is_released = True
+            release(connection)
+
+    async def _leave(self, group: WorkCore) -> None:
+        connection, timeout_ms = self._connection, self._settings.timeout_ms
+        error = ClosedError("consumer")
+        try:
+            connection.run(partial(group.receiver.stop, error))
+            await connection.wait(lambda: group.receiver.is_idle, min(RETURN_MS, timeout_ms))
             await connection.wait(lambda: group.settler.is_idle, timeout_ms)
             connection.run(group.membership.leave)
             await connection.wait(lambda: group.membership.has_left, timeout_ms)
-            group.close(ClosedError("consumer"))
-        connection.turn()
-        release(connection)
+        finally:
+            group.close(error)
 
     async def _started(self) -> WorkCore:
         self._check_open()

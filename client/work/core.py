@@ -19,13 +19,15 @@ from ..link.core import ClientCore
 from ..received import ReceivedMessage
 from .options import WorkSettings
 from .receiving import Receiver
-from .settlement import Act, Settlement
+from .settlement import GIVE_BACK, Act, Settlement
 from .settling import Settler
 
-__all__ = ["WorkCore"]
+__all__ = ["RETURN_MS", "WorkCore"]
 
 GIVE_BACK_MS = 2_000.0
-_AT_ONCE = Act("invisible", 1)
+RETURN_MS = 3_000.0
+"""How long closing waits for what shards may still hand out: a shard that is killed is back by
+then, and one that hangs keeps nobody longer."""
 
 
 class WorkCore:
@@ -67,7 +69,7 @@ class WorkCore:
 
     def close(self, error: ShardMQError) -> None:
         """Forgets everything in flight; whoever waits hears `error`."""
-        self.receiver.fail(error)
+        self.receiver.close(error)
         self.settler.close(error)
 
     # ------------------------------------------------------------------ the membership's holder
@@ -84,12 +86,11 @@ class WorkCore:
         self.receiver.changed(self.membership.held.values(), now)
 
     def failed(self, error: ShardMQError, now: Now) -> None:
-        del now
         self.error = error
-        self.receiver.fail(error)
+        self.receiver.fail(error, now)
 
     # ---------------------------------------------------------------------------------- inside
 
     def _give_back(self, messages: Sequence[ReceivedMessage], now: Now) -> None:
-        """Nobody here wants them any more. They count as handed out: there is no way back."""
-        self.settler.add(Settlement(messages, _AT_ONCE, self, now.mono_ms + GIVE_BACK_MS), now)
+        """Nobody here wants them any more: no time that they were handed out for nothing counts."""
+        self.settler.add(Settlement(messages, GIVE_BACK, self, now.mono_ms + GIVE_BACK_MS), now)

@@ -34,6 +34,7 @@ class Opener:
     def __init__(self) -> None:
         self._names: dict[int, QueueName] = {}
         self._kept: list[_Kept] = []
+        self._is_closed = False
 
     def learn(self, queues: Iterable[AssignedQueue]) -> list[list[ReceivedMessage]]:
         """Takes the names of queues; returns what was kept of them, part by part."""
@@ -58,6 +59,12 @@ class Opener:
             messages += self._open(told, frame, receipt)
         return messages
 
+    def close(self) -> list[ReceivedMessage]:
+        """Nobody wants messages any more: those of queues without a name come at once, to be
+        given back, those that were kept now."""
+        self._is_closed = True
+        return [message for messages in self.learn(()) for message in messages]
+
     def forget(self) -> None:
         """The group is another one."""
         self._names.clear()
@@ -65,6 +72,8 @@ class Opener:
 
     def _open(self, told: ReceivedPart, frame: bytes, receipt: Receipt) -> list[ReceivedMessage]:
         name = self._names.get(told.queue)
+        if name is None and self._is_closed:
+            name = QueueName("", told.queue)
         if name is None:
             self._kept.append(_Kept(told, frame, receipt))
             return []

@@ -13,7 +13,7 @@ while it waited.
 One RECEIVE for each shard is on its way at a time: those who come meanwhile share the next. Of a
 FIFO group each is for one caller alone, or two threads would work on one queue. A shard that does
 not answer soon is away: whoever waited for it looks elsewhere, and gets its answer if it comes in
-time. What comes too late is given back.
+time. What comes too late, or after the end, is given back, and so is what nobody came to take.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from shardmq.actors.kernel.ports import Now
 from shardmq.actors.protocol.codec import HeaderError, decode_header, encode_header
 from shardmq.actors.protocol.codes import Code, row_of
 from shardmq.actors.protocol.group_messages import AssignedQueue
-from shardmq.actors.protocol.limits import MIB, RECEIVE_MESSAGES_MAX
+from shardmq.actors.protocol.limits import MIB
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.actors.protocol.work_messages import Receive, ReceiveReply
 
@@ -36,7 +36,7 @@ from ..link.core import ClientCore
 from ..received import ReceivedMessage
 from .handout import Receipt
 from .opening import Opener
-from .sources import Request, Source, Wish
+from .sources import Arrived, Request, Source, Sources, Wish, sharing
 
 __all__ = ["Receiver"]
 
@@ -81,9 +81,8 @@ class Receiver:
         self._is_fifo = is_fifo
         self._group_id = 0
         self._opener = Opener()
-        self._sources: dict[int, Source] = {}
-        self._last = -1
-        """The shard that was asked last: the next one comes first."""
+        self._arrived = Arrived()
+        self._sources = Sources()
         self._requests: set[Request] = set()
         self._late: set[Request] = set()
         """Those whose shards are away."""
@@ -91,6 +90,13 @@ class Receiver:
         """Wishes for which a shard is left to be asked, in order."""
         self._idle: dict[Wish, None] = {}
         """Wishes that wait for a shard to have something, in order."""
+        self.take = self._arrived.take
+        """What a settled wish has got; may be called without the lock."""
+
+    @property
+    def is_idle(self) -> bool:
+        """True if no shard can still hand out anything to this consumer."""
+        return not self._requests
 
     # --------------------------------------------------------------------------- what users do
 
@@ -117,9 +123,10 @@ class Receiver:
             self._abandon(now)
 
     def give_up(self, wish: Wish, now: Now) -> None:
-        """Nobody waits any more."""
+        """Nobody waits any more, or takes what came."""
         self._leave(wish)
         wish.settle(wish.error)
+        self._return(self._arrived.recall(wish), now)
         self._abandon(now)
 
     # ---------------------------------------------------------------------- what the core does
@@ -134,32 +141,36 @@ class Receiver:
     def changed(self, held: Iterable[AssignedQueue], now: Now) -> None:
         """Where the group's queues are."""
         queues = list(held)
-        shards = {queue.shard for queue in queues}
-        for number in shards - self._sources.keys():
-            self._sources[number] = Source(number)
-        for number in self._sources.keys() - shards:
-            source = self._sources.pop(number)
-            if source.watch is not None:
-                self._core.forget(source.watch)
+        self._forget_watches(self._sources.change({queue.shard for queue in queues}))
         for messages in self._opener.learn(queues):
             self._deal(messages, list(chain(self._idle, self._fresh)), now)
         self._sort(now)
         self._pump(now)
 
-    def fail(self, error: ShardMQError) -> None:
-        """Nothing can be received from now on: all who wait hear why."""
-        self.error = error
+    def fail(self, error: ShardMQError, now: Now) -> None:
+        """Nothing can be received from now on: all who wait hear why. What shards may hand out
+        already is waited for, and given back: see `is_idle`."""
+        self._end(error)
+        for request in list(self._requests):
+            if request.is_unheard:
+                self._drop(request)
+        self._return(self._opener.close(), now)
+
+    def stop(self, error: ShardMQError, now: Now) -> None:
+        """As `fail`; what came and was not taken yet is given back, too."""
+        self.fail(error, now)
+        self._return(self._arrived.recall_all(error), now)
+
+    def close(self, error: ShardMQError) -> None:
+        """As `fail`, but whatever is on its way is forgotten."""
+        self._end(error)
         self._forget()
-        for wish in (*self._idle, *self._fresh):
-            wish.settle(error)
-        self._idle.clear()
-        self._fresh.clear()
 
     # ------------------------------------------------------------------------------- deciding
 
     def _pump(self, now: Now) -> None:
         """Asks whoever should be asked now."""
-        at_hand = [source for source in self._in_turn() if not source.is_away]
+        at_hand = self._sources.in_turn()
         free = [one for one in at_hand if one.is_ready and one.request is None]
         while free and (self._idle or self._fresh):
             waiting = len(self._idle) + len(self._fresh)
@@ -181,16 +192,9 @@ class Receiver:
         """What nobody waits for and no shard can have heard of is asked for no more. The others
         go on: what was handed out with an answer that was lost comes, and is given back."""
         for request in self._late:
-            call = request.call
-            if call is None or call.sent or call.unknown:
-                continue
-            if all(wish.settled for wish in request.wishes):
-                self._core.send_no_more(call, now)
-
-    def _in_turn(self) -> list[Source]:
-        sources = list(self._sources.values())
-        later = [source for source in sources if source.number > self._last]
-        return later + sources[: len(sources) - len(later)] if later else sources
+            if request.call is not None and request.is_unheard:
+                if all(wish.settled for wish in request.wishes):
+                    self._core.send_no_more(request.call, now)
 
     def _back(self, wish: Wish, now: Now) -> None:
         """A wish that no request is on its way for: it waits, or is over."""
@@ -223,14 +227,7 @@ class Receiver:
 
     def _ask(self, source: Source, wishes: Sequence[Wish], count_max: int, now: Now) -> None:
         """Asks a shard for the first of some wishes, as many as one request may be for."""
-        taken: list[Wish] = []
-        room = RECEIVE_MESSAGES_MAX
-        for wish in wishes:
-            if len(taken) == (1 if self._is_fifo else count_max):
-                break
-            if wish.count <= room and wish.invisible_ms == (taken or wishes)[0].invisible_ms:
-                room -= wish.count
-                taken.append(wish)
+        taken = sharing(wishes, 1 if self._is_fifo else count_max)
         request = Request(source, taken, self._new_receipt(), now.mono_ms + LATE_MS)
         for wish in taken:
             self._leave(wish)
@@ -246,7 +243,7 @@ class Receiver:
         )  # fmt: skip
         request.timer = self._core.timers.at(request.late_ms, partial(self._miss, request))
         source.request = request
-        self._last = source.number
+        self._sources.last = source.number
         self._requests.add(request)
         self._core.submit(request.call, now)
 
@@ -273,11 +270,7 @@ class Receiver:
             request.timer.cancel()
         if source.request is request:
             source.request = None
-        waiting = [
-            wish
-            for wish in request.wishes
-            if not wish.settled and (wish.request is None or wish.request is request)
-        ]
+        waiting = request.waiting
         answer = self._read(source, reply, waiting, now)
         if answer is not None:
             source.is_away = False
@@ -301,13 +294,15 @@ class Receiver:
         for wish in wishes:
             if at < len(messages) and not (at and self._is_fifo):
                 self._leave(wish)
-                wish.messages = messages[at : at + wish.count]
+                self._arrived.settle(wish, messages[at : at + wish.count])
                 at += len(wish.messages)
-                wish.settle()
             else:
                 self._back(wish, now)
-        if at < len(messages):
-            self._give_back(messages[at:], now)
+        self._return(messages[at:], now)
+
+    def _return(self, messages: Sequence[ReceivedMessage], now: Now) -> None:
+        if messages:
+            self._give_back(messages, now)
 
     # -------------------------------------------------------------------------------- watches
 
@@ -367,22 +362,38 @@ class Receiver:
         self._sort(now)
         self._pump(now)
 
+    def _end(self, error: ShardMQError) -> None:
+        self.error = error
+        asked = [wish for request in self._requests for wish in request.wishes]
+        for wish in (*self._idle, *self._fresh, *asked):
+            if not wish.settled:
+                wish.settle(error)
+        self._idle.clear()
+        self._fresh.clear()
+        self._forget_watches(self._sources.values())
+
     def _forget(self) -> None:
         """Drops what is on its way; its wishes wait as if they had just come."""
-        for request in self._requests:
-            assert request.call is not None, "a request that is known was sent"
-            self._core.forget(request.call)
-            if request.timer is not None:
-                request.timer.cancel()
+        for request in list(self._requests):
+            self._drop(request)
             for wish in request.wishes:
                 if wish.request is request:
                     wish.request = None
                     self._fresh[wish] = None
-        self._requests.clear()
-        self._late.clear()
-        for source in self._sources.values():
+        self._forget_watches(self._sources.values())
+        for wish in self._fresh:
+            wish.asked.clear()
+
+    def _drop(self, request: Request) -> None:
+        assert request.call is not None, "a request that is known was sent"
+        self._core.forget(request.call)
+        if request.timer is not None:
+            request.timer.cancel()
+        self._requests.discard(request)
+        self._late.discard(request)
+
+    def _forget_watches(self, sources: Iterable[Source]) -> None:
+        for source in sources:
             if source.watch is not None:
                 self._core.forget(source.watch)
                 source.watch = None
-        for wish in self._fresh:
-            wish.asked.clear()

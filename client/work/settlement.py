@@ -14,7 +14,7 @@ from ..errors import ReceiptExpired, ShardMQError, TimedOut
 from ..received import ReceivedMessage, are_of, rows_of
 from .handout import Handout, handouts_of
 
-__all__ = ["ACK", "Act", "Piece", "Settlement"]
+__all__ = ["ACK", "GIVE_BACK", "Act", "Piece", "Settlement"]
 
 _SHOWN_MAX = 3
 
@@ -22,7 +22,7 @@ _SHOWN_MAX = 3
 class Act(NamedTuple):
     """What became of messages."""
 
-    act: Literal["ack", "nack", "invisible"] = "ack"
+    act: Literal["ack", "nack", "invisible", "return"] = "ack"
     delay_ms: int | None = None
     dead: bool = False
     cause: str = ""
@@ -30,6 +30,7 @@ class Act(NamedTuple):
 
 
 ACK = Act()
+GIVE_BACK = Act("return")
 
 
 class Piece(NamedTuple):

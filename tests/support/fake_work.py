@@ -25,6 +25,10 @@ class Row:
         self.until_ms = 0
         self.receipt = 0
         self.is_held = False
+        self.is_returned = False
+
+    def is_returned_by(self, receipt: int) -> bool:
+        return self.is_returned and self.receipt == receipt
 
 
 class FakeWork:
@@ -63,6 +67,7 @@ class FakeWork:
             row = self.rows.setdefault((number, offset), Row())
             row.attempt += 1
             row.until_ms, row.receipt, row.is_held = until_ms, asked.receipt, True
+            row.is_returned = False
             last = parts[-1] if parts else None
             if (
                 last is not None
@@ -117,6 +122,8 @@ class FakeWork:
             row = self.rows.get((item.queue, offset))
             if (item.queue, offset) in self.done:
                 continue
+            if row is not None and item.act == "return" and row.is_returned_by(item.receipt):
+                continue
             if row is None or row.receipt != item.receipt or row.until_ms <= self.clock():
                 expired.append((offset, offset + 1))
             elif item.act == "ack":
@@ -124,6 +131,9 @@ class FakeWork:
             elif item.act == "nack" and item.dead:
                 self.done.add((item.queue, offset))
                 self.dead.append((item.queue, offset))
+            elif item.act == "return":
+                row.attempt -= 1
+                row.until_ms, row.is_held, row.is_returned = self.clock(), False, True
             else:
                 row.is_held = item.act == "invisible"
                 row.until_ms = self.clock() + (10_000 if item.delay_ms is None else item.delay_ms)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shardmq.actors.protocol.verbs import Verb
-from shardmq.client import aio, errors
+from shardmq.client import ReceivedMessage, aio, errors
 from support.served_work import ServedWork, served_work
 
 WAIT_SECONDS = 20.0
@@ -112,6 +112,61 @@ def test_closing_ends_those_who_wait_and_may_be_repeated(served: ServedWork) -> 
 
     run(served, scenario)
     assert served.broker.groups.left == ["me"]
+
+
+def test_tasks_that_are_cancelled_at_any_moment_keep_and_count_nothing(
+    served: ServedWork,
+) -> None:
+    served.send(300)
+    got: list[ReceivedMessage] = []
+
+    async def scenario(consumer: aio.SimpleConsumer) -> None:
+        async def work() -> None:
+            got.extend(await consumer.receive(2, invisible_for=3_600, wait=None))
+
+        await consumer.start()
+        for _ in range(60):
+            tasks = [asyncio.create_task(work()) for _ in range(10)]
+            await asyncio.sleep(0.0005)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    run(served, scenario)
+    assert all(message.attempt == 1 for message in got)
+    held = [row for row in served.broker.work.rows.values() if row.is_held]
+    assert len(held) == len(got), "only what somebody got is in flight"
+
+
+def test_closing_gives_back_what_is_just_being_handed_out(served: ServedWork) -> None:
+    served.send(40)
+
+    async def scenario(consumer: aio.SimpleConsumer) -> None:
+        await consumer.start()
+        waiting = [asyncio.create_task(consumer.receive(10, invisible_for=3_600)) for _ in range(5)]
+        await asyncio.sleep(0)
+        await consumer.close()
+        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(outcome, errors.ClosedError)
+
+    run(served, scenario)
+    rows = served.broker.work.rows.values()
+    assert rows
+    assert {(row.is_held, row.attempt) for row in rows} == {(False, 0)}
+
+
+def test_what_is_given_back_comes_again_at_once_as_if_it_had_never_come(
+    served: ServedWork,
+) -> None:
+    served.send(1)
+
+    async def scenario(consumer: aio.SimpleConsumer) -> None:
+        for _ in range(3):
+            [message] = await consumer.receive(invisible_for=600)
+            assert message.attempt == 1
+            await consumer.give_back([message])
+
+    run(served, scenario)
 
 
 def test_a_start_that_failed_or_was_cancelled_can_be_repeated(served: ServedWork) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.client import ReceivedMessage, SimpleConsumer, errors
+from shardmq.client.work.sources import Wish
 from support.served_work import ServedWork, served_work
 
 WAIT_SECONDS = 20.0
@@ -125,6 +126,54 @@ def test_closing_waits_for_what_another_thread_settles(served: ServedWork) -> No
         thread.join(WAIT_SECONDS)
         assert thread.error is None  # type: ignore[attr-defined]
     assert len(served.broker.work.done) == 1
+
+
+def test_closing_gives_back_what_is_just_being_handed_out(served: ServedWork) -> None:
+    served.send(4)
+    with joined(served) as consumer:
+        consumer.start()
+        served.lose(Verb.RECEIVE)
+        thread = failing(lambda: consumer.receive(10, invisible_for=3_600, wait=None))
+        served.until(lambda: served.was_asked(Verb.RECEIVE))
+        served.find()
+        consumer.close()
+        thread.join(WAIT_SECONDS)
+        assert isinstance(thread.error, errors.ClosedError)  # type: ignore[attr-defined]
+    rows = served.broker.work.rows.values()
+    assert rows
+    assert {(row.is_held, row.attempt) for row in rows} == {(False, 0)}
+
+
+def test_what_is_given_back_comes_again_at_once_as_if_it_had_never_come(
+    served: ServedWork,
+) -> None:
+    served.send(1)
+    with joined(served) as consumer:
+        for _ in range(3):
+            [message] = consumer.receive(invisible_for=600)
+            assert message.attempt == 1
+            consumer.give_back(message)
+        with pytest.raises(errors.ReceiptExpired):
+            consumer.ack([message])
+
+
+def test_an_interrupt_just_as_messages_came_gives_them_back(served: ServedWork) -> None:
+    served.send(1)
+    with joined(served) as consumer:
+        consumer.start()
+        assert consumer._group is not None
+        receiver = consumer._group.receiver
+        take = receiver.take
+
+        def interrupted(wish: Wish) -> list[ReceivedMessage]:
+            take(wish)
+            raise KeyboardInterrupt
+
+        receiver.take = interrupted
+        with pytest.raises(KeyboardInterrupt):
+            consumer.receive(invisible_for=3_600)
+        receiver.take = take
+        assert [message.attempt for message in consumer.receive()] == [1]
 
 
 def test_closing_ends_a_start_that_waits(served: ServedWork) -> None:

@@ -67,3 +67,15 @@ def test_closing_ends_everything_that_waits() -> None:
     working.core.close(errors.ClosedError("consumer"))
     with pytest.raises(errors.ClosedError):
         wish.outcome()
+    assert working.core.receiver.is_idle
+
+
+def test_what_a_shard_hands_out_to_a_member_that_failed_is_given_back() -> None:
+    working = Working(shards=1)
+    working.store(b"a")
+    wish = working.want(wait_ms=5_000.0)
+    working.core.failed(errors.Forbidden("no more"), working.wired.now)
+    working.wired.run()
+    with pytest.raises(errors.Forbidden):
+        working.core.receiver.take(wish)
+    assert [row.attempt for row in working.work.rows.values()] == [0]

@@ -47,6 +47,14 @@ def test_parts_of_unknown_queues_are_kept_until_the_queue_is_known() -> None:
     assert opener.learn([assigned(8)]) == []
 
 
+def test_at_the_end_what_has_no_name_comes_all_the_same() -> None:
+    opener = Opener()
+    opener.open(ReceiveReply(parts=[part(8)]), [BATCH], RECEIPT)
+    assert [message.offset for message in opener.close()] == [10, 11]
+    assert opener.close() == []
+    assert len(opener.open(ReceiveReply(parts=[part(9)]), [BATCH], RECEIPT)) == 2
+
+
 @pytest.mark.parametrize("frame", [b"no batch", BATCH[:-1] + b"x"])
 def test_a_damaged_part_is_told_in_the_log_and_the_others_come(
     frame: bytes, caplog: pytest.LogCaptureFixture

@@ -173,10 +173,68 @@ def test_what_comes_too_late_is_given_back(working: Working) -> None:
     for reply in working.wired.broker.handle(frames):
         working.wired.core.receive(reply, working.wired.now)
     working.wired.run()
-    assert [item.act for item in working.work.settled[0]] == ["invisible"]
-    working.wired.advance(2)
+    assert [item.act for item in working.work.settled[0]] == ["return"]
     again = working.receive()
-    assert [(message.body, message.attempt) for message in again] == [(b"a", 2), (b"b", 2)]
+    assert [(message.body, message.attempt) for message in again] == [(b"a", 1), (b"b", 1)]
+
+
+def test_what_was_received_and_not_taken_is_given_back(working: Working) -> None:
+    working.store(b"a", b"b")
+    wish = working.want()
+    working.wired.run()
+    assert wish.settled
+    working.core.receiver.give_up(wish, working.wired.now)
+    working.wired.run()
+    assert {row.attempt for row in working.work.rows.values()} == {0}
+    assert bodies(working.receive()) == [b"a", b"b"]
+
+
+def test_what_was_taken_stays_taken(working: Working) -> None:
+    working.store(b"a")
+    wish = working.want()
+    working.wired.run()
+    assert bodies(working.core.receiver.take(wish)) == [b"a"]
+    working.core.receiver.stop(errors.ClosedError("consumer"), working.wired.now)
+    working.wired.run()
+    assert not working.work.settled
+
+
+def test_at_the_end_what_is_being_handed_out_is_waited_for_and_given_back() -> None:
+    working = Working(shards=1)
+    working.store(b"a", b"b")
+    wish = working.want(wait_ms=60_000.0)
+    frames = working.wired.core.outbox.popleft()
+    working.core.receiver.stop(errors.ClosedError("consumer"), working.wired.now)
+    with pytest.raises(errors.ClosedError):
+        working.core.receiver.take(wish)
+    assert not working.core.receiver.is_idle
+    for reply in working.wired.broker.handle(frames):
+        working.wired.core.receive(reply, working.wired.now)
+    assert working.core.receiver.is_idle
+    assert not working.core.settler.is_idle
+    working.wired.run()
+    assert working.core.settler.is_idle
+    assert {row.attempt for row in working.work.rows.values()} == {0}
+
+
+def test_at_the_end_what_nobody_has_taken_yet_is_given_back(working: Working) -> None:
+    working.store(b"a")
+    wish = working.want()
+    working.wired.run()
+    working.core.receiver.stop(errors.ClosedError("consumer"), working.wired.now)
+    working.wired.run()
+    with pytest.raises(errors.ClosedError):
+        working.core.receiver.take(wish)
+    assert {row.attempt for row in working.work.rows.values()} == {0}
+
+
+def test_at_the_end_nothing_is_waited_for_that_no_shard_can_have_heard_of() -> None:
+    working = Working(shards=1)
+    working.wired.core.disconnected(working.wired.now)
+    wish = working.want(wait_ms=3_000.0)
+    working.core.receiver.stop(errors.ClosedError("consumer"), working.wired.now)
+    assert wish.settled
+    assert working.core.receiver.is_idle
 
 
 def test_a_broker_that_never_answers_is_an_error_after_some_patience(working: Working) -> None:
@@ -253,10 +311,24 @@ def test_messages_of_a_queue_that_is_not_known_yet_are_kept_until_it_is() -> Non
     assert (message.topic, message.queue_id, message.attempt) == ("t", other, 1)
 
 
+def test_messages_of_a_queue_that_never_became_known_are_given_back_at_the_end() -> None:
+    working = Working(shards=1, started=False)
+    working.wired.broker.give("me", "t", 0)
+    working.core.membership.start(working.wired.now)
+    working.wired.run()
+    working.store(b"a", queue_id=1)
+    working.want(wait_ms=5_000.0)
+    working.wired.run()
+    assert [row.is_held for row in working.work.rows.values()] == [True]
+    working.core.receiver.stop(errors.ClosedError("consumer"), working.wired.now)
+    working.wired.run()
+    assert [row.attempt for row in working.work.rows.values()] == [0]
+
+
 def test_a_failed_member_tells_all_who_wait_and_all_who_come(working: Working) -> None:
     wish = working.want(wait_ms=5_000.0)
     working.wired.run()
-    working.core.receiver.fail(errors.ClosedError("consumer"))
+    working.core.receiver.fail(errors.ClosedError("consumer"), working.wired.now)
     with pytest.raises(errors.ClosedError):
         wish.outcome()
     late = working.want()

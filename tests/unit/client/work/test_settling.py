@@ -12,7 +12,7 @@ from shardmq.actors.protocol.messages import ErrorReply
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.actors.protocol.work_messages import SettleReply, SettleResult
 from shardmq.client import errors
-from shardmq.client.work.settlement import ACK, Act
+from shardmq.client.work.settlement import ACK, GIVE_BACK, Act
 from support.work_client import Working, bodies
 
 
@@ -205,3 +205,12 @@ def test_long_causes_are_dealt_to_several_requests() -> None:
         working.tell_of(message, act)
     working.wired.run()
     assert [len(items) for items in working.work.settled] == [1, 17, 17, 5]
+
+
+def test_what_is_given_back_is_free_at_once_and_was_no_attempt(working: Working) -> None:
+    messages = working.receive(2)
+    assert working.fault(messages, GIVE_BACK) is None
+    assert working.fault(messages, GIVE_BACK) is None, "again changes nothing"
+    assert isinstance(working.fault(messages[0]), errors.ReceiptExpired)
+    again = working.receive(2)
+    assert [(one.body, one.attempt) for one in again] == [(one.body, 1) for one in messages]
