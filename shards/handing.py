@@ -287,7 +287,7 @@ class _Look:
             ) - len(self._pieces)  # fmt: skip
             if self._pieces_left <= 0:
                 work.blocked = True
-                self._is_held_up = handing.cursors.rows >= ROWS_MAX
+                self._is_held_up |= handing.cursors.rows >= ROWS_MAX
                 break
             stop = min(stop, visible)
             at = self._give(at, stop, 1)

@@ -245,6 +245,18 @@ def test_too_many_rows_or_ranges_give_nothing_new(
     assert shard.offsets(1) == [3]
 
 
+def test_a_row_too_many_to_be_cut_waits_for_who_takes_all_of_it(
+    shard: WorkingShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(shard, 4)
+    assert [shard.offsets(1), shard.offsets(2)] == [[0], [1, 2]]
+    monkeypatch.setattr(handing, "HANDOUTS_MAX", 1)
+    shard.clock.advance(INVISIBLE_MS)
+    assert [shard.offsets(1), shard.offsets(1)] == [[0], []]
+    shard.clock.advance(handing.RETRY_MS)
+    assert shard.offsets(2) == [1, 2]
+
+
 def test_the_rows_of_all_queues_are_bounded(
     shard: WorkingShard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
