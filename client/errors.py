@@ -207,8 +207,9 @@ class Fenced(RemoteError):
 
 
 class ReceiptExpired(RemoteError):
-    """Too late: the messages have become visible to others, or were given to them. The rest of what
-    the call named is settled."""
+    """Too late: the messages are not this consumer's any more. They have become visible to others,
+    or were given to them, or the topic or the group was reset or deleted. The rest of what the call
+    named is settled: where something else failed, too, that is raised, and this is its cause."""
 
     code = Code.RECEIPT_EXPIRED
     messages: Any = ()

@@ -72,7 +72,7 @@ class SimpleConsumer(Closable):
             fifo=fifo, max_attempts=max_attempts, lease=lease, timeout=timeout,
             credentials=credentials,
         )  # fmt: skip
-        self._mode = Mode(settings.member)
+        self._mode = Mode(settings.member, "receive")
         self._group: WorkCore | None = None
         self._starting = threading.RLock()
         self._ending = threading.Lock()

@@ -51,7 +51,7 @@ class SimpleConsumer(AsyncClosable):
             fifo=fifo, max_attempts=max_attempts, lease=lease, timeout=timeout,
             credentials=credentials,
         )  # fmt: skip
-        self._mode = Mode(settings.member)
+        self._mode = Mode(settings.member, "receive")
         self._group: WorkCore | None = None
         self._starting = asyncio.Lock()
         self._connection = acquire(url)

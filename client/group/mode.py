@@ -18,8 +18,10 @@ __all__ = ["Mode"]
 class Mode:
     """Of one pull consumer."""
 
-    def __init__(self, options: GroupOptions | None) -> None:
+    def __init__(self, options: GroupOptions | None, start: str = "poll") -> None:
         self.options = options
+        self._start = start
+        """The call that starts the member, as its user knows it."""
         self.subscriptions: dict[str, TagFilter] = {}
 
     def assigns(self) -> None:
@@ -44,7 +46,7 @@ class Mode:
         if started:
             raise InvalidArgument(
                 "this consumer has started: a member's subscriptions stay as they are",
-                hint="subscribe to all topics before the first poll",
+                hint=f"subscribe to all topics before the first {self._start}",
             )
         name, tags = checked_expression(topic, expression)
         self.subscriptions[name] = tags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, NamedTuple
 
 from shardmq.actors.protocol.limits import (
@@ -82,12 +83,14 @@ def checked_receive(max_messages: Any, invisible_for: Duration, wait: Duration |
     return Asked(
         checked_count("max_messages", max_messages, RECEIVE_MESSAGES_MAX),
         _invisible_ms(invisible_for, "invisible_for"),
-        float("inf") if wait is None else ms_of(wait, "wait"),
+        inf if wait is None else _wait_ms(wait),
     )
 
 
-def checked_nack(delay: Duration | None, cause: Any, dead: bool) -> Act:
+def checked_nack(delay: Duration | None, cause: Any, dead: Any) -> Act:
     """Raises InvalidArgument; the message says what is wrong."""
+    if not isinstance(dead, bool):
+        raise InvalidArgument(f"dead is True or False, not {dead!r}")
     if dead and delay is not None:
         raise InvalidArgument("a dead letter does not come again: leave `delay` or `dead` out")
     delay_ms = None if delay is None else checked_delay_ms(delay)
@@ -99,12 +102,18 @@ def checked_nack(delay: Duration | None, cause: Any, dead: bool) -> Act:
     elif cause is not None:
         kind = type(cause).__name__
         raise InvalidArgument(f"a cause is a text or an exception, not {kind}")
-    return Act("nack", delay_ms, bool(dead), text, detail)
+    return Act("nack", delay_ms, dead, text, detail)
 
 
 def checked_invisible(seconds: Duration) -> Act:
     """Raises InvalidArgument; the message says what is wrong."""
     return Act("invisible", _invisible_ms(seconds, "seconds"))
+
+
+def _wait_ms(wait: Duration) -> float:
+    if wait == inf:
+        raise InvalidArgument("wait is a time that ends", hint="use None to wait for ever")
+    return ms_of(wait, "wait")
 
 
 def _invisible_ms(duration: Duration, name: str) -> int:
@@ -113,6 +122,6 @@ def _invisible_ms(duration: Duration, name: str) -> int:
         hours = INVISIBLE_MS_MAX // 3_600_000
         raise InvalidArgument(
             f"{name} is 0.001 s to {hours} h, not {duration!r}",
-            hint="nack(message, delay=0) gives it to others at once",
+            hint="give_back(message) gives it to others at once",
         )
     return found_ms

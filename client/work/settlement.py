@@ -1,13 +1,15 @@
 """Settlement: one wish of a user about messages in hand, and what came of it. Pure.
 
 Messages of one receipt that lie side by side are one piece. A settlement is over when the broker
-has answered for each piece, so that an error tells the whole truth: what it does not name is
-settled.
+has answered for each piece, so that ReceiptExpired tells the whole truth: what it does not name is
+settled. Any other error leaves open what of the rest is; those that have expired are named by the
+ReceiptExpired that is its cause.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from typing import Any, Literal, NamedTuple
 
 from ..errors import ReceiptExpired, ShardMQError, TimedOut
@@ -17,6 +19,10 @@ from .handout import Handout, handouts_of
 __all__ = ["ACK", "GIVE_BACK", "Act", "Piece", "Settlement"]
 
 _SHOWN_MAX = 3
+_HINT = (
+    "the message is not this consumer's any more: its time was over, or the topic or the group was "
+    "reset or deleted; receive again"
+)
 
 
 class Act(NamedTuple):
@@ -77,15 +83,23 @@ class Settlement:
 
     def fault(self) -> ShardMQError | None:
         """Why not all is settled, once it is over."""
-        if self._error is not None or not self._expired:
-            return self._error
+        late = self._too_late() if self._expired else None
+        if self._error is None or late is None:
+            return self._error or late
+        error = copy(self._error)  # others may hear of the same one
+        error.message = f"{error.message}; besides, {late.message}"
+        error.args = (error.message,)
+        error.__cause__ = late
+        return error
+
+    def _too_late(self) -> ReceiptExpired:
         late = set(map(id, self._expired))
         messages = [message for message in self._messages if id(message) in late]
         names = [_name(message) for message in messages[:_SHOWN_MAX]]
         if len(messages) > _SHOWN_MAX:
             names.append(f"and {len(messages) - _SHOWN_MAX} more")
         text = f"too late for {', '.join(names)}"
-        error = ReceiptExpired(f"{text}: {self._reason}" if self._reason else text)
+        error = ReceiptExpired(f"{text}: {self._reason}" if self._reason else text, hint=_HINT)
         error.messages = messages
         return error
 

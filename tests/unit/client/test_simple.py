@@ -13,6 +13,7 @@ import pytest
 
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.client import ReceivedMessage, SimpleConsumer, errors
+from shardmq.client.link import sharing
 from shardmq.client.work.sources import Wish
 from support.served_work import ServedWork, served_work
 
@@ -174,6 +175,33 @@ def test_an_interrupt_just_as_messages_came_gives_them_back(served: ServedWork) 
             consumer.receive(invisible_for=3_600)
         receiver.take = take
         assert [message.attempt for message in consumer.receive()] == [1]
+
+
+def test_a_close_that_is_interrupted_gives_its_connection_back_once(served: ServedWork) -> None:
+    with joined(served) as consumer, joined(served) as other:
+        consumer.start()
+        assert consumer._group is not None
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        consumer._group.receiver.stop = interrupted  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            consumer.close()
+        consumer.close()
+        served.send(1)
+        assert len(other.receive()) == 1, "the connection that they shared is still open"
+    assert served.url not in sharing._open
+
+
+def test_many_may_close_at_once(served: ServedWork) -> None:
+    with joined(served) as consumer, joined(served) as other, ThreadPoolExecutor(8) as threads:
+        consumer.start()
+        for closing in [threads.submit(consumer.close) for _ in range(8)]:
+            closing.result()
+        served.give()
+        served.send(1)
+        assert len(other.receive()) == 1
 
 
 def test_closing_ends_a_start_that_waits(served: ServedWork) -> None:

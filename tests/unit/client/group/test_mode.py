@@ -36,3 +36,9 @@ def test_subscriptions_are_taken_until_the_start() -> None:
     assert {topic: tags.canonical for topic, tags in mode.subscriptions.items()} == {"t": "b"}
     with pytest.raises(errors.InvalidArgument, match="stay as they are"):
         mode.subscribes("u", "*", started=True)
+
+
+def test_a_subscription_that_comes_too_late_hears_what_it_should_have_come_before() -> None:
+    with pytest.raises(errors.InvalidArgument) as caught:
+        Mode(MEMBER, "receive").subscribes("u", "*", started=True)
+    assert "before the first receive" in caught.value.hint

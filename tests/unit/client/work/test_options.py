@@ -78,3 +78,15 @@ def test_a_message_stays_for_a_time_that_is_not_nothing() -> None:
     for seconds in (0, 0.0001, INVISIBLE_MS_MAX / 1000 + 1):
         with pytest.raises(errors.InvalidArgument, match="seconds"):
             options.checked_invisible(seconds)
+
+
+def test_to_wait_for_ever_has_one_name() -> None:
+    assert options.checked_receive(1, 1, None).wait_ms == float("inf")
+    with pytest.raises(errors.InvalidArgument) as caught:
+        options.checked_receive(1, 1, float("inf"))
+    assert caught.value.hint == "use None to wait for ever"
+
+
+def test_a_dead_letter_is_one_or_is_not() -> None:
+    with pytest.raises(errors.InvalidArgument, match="True or False"):
+        options.checked_nack(None, None, "no ink")

@@ -42,6 +42,10 @@ def test_it_is_over_when_each_piece_was_answered(working: Working) -> None:
     assert settlement.settled
     fault = settlement.fault()
     assert isinstance(fault, errors.Busy), "what is not known to be settled is told first"
+    assert str(fault).startswith("later; besides, too late for offset 2")
+    late = fault.__cause__
+    assert isinstance(late, errors.ReceiptExpired)
+    assert late.messages == [messages[2]]
 
 
 def test_a_changed_time_is_shown_for_those_whose_time_was_changed(working: Working) -> None:

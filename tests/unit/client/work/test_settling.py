@@ -211,6 +211,8 @@ def test_what_is_given_back_is_free_at_once_and_was_no_attempt(working: Working)
     messages = working.receive(2)
     assert working.fault(messages, GIVE_BACK) is None
     assert working.fault(messages, GIVE_BACK) is None, "again changes nothing"
-    assert isinstance(working.fault(messages[0]), errors.ReceiptExpired)
+    late = working.fault(messages[0])
+    assert isinstance(late, errors.ReceiptExpired)
+    assert "not this consumer's any more" in late.hint
     again = working.receive(2)
     assert [(one.body, one.attempt) for one in again] == [(one.body, 1) for one in messages]
