@@ -150,6 +150,10 @@ HONEST: dict[str, Callable[[], Story]] = {
     "failed twice with one receipt": lambda: (
         Story().given(1).said(1, act="nack", delay_ms=5).at(300).said(1, act="nack", delay_ms=5)
     ),
+    "asked again, and failed in the same turn": lambda: (
+        Story().given(1).said(1, act="nack", delay_ms=0).at(1).given(1, for_ms=99)
+        .at(2).given(2, attempt=2)
+    ),
     "kept for longer": lambda: (
         Story().given(1).said(1, act="invisible", delay_ms=500).at(300).said(1)
     ),

@@ -50,6 +50,8 @@ class Message:
     """Since then."""
     receipts: dict[int, int] = field(default_factory=dict)
     """All that ever held it -> at most until when."""
+    said_ms: float = -1.0
+    """When something was last said of it."""
 
     def is_taken(self, wall_ms: int) -> bool:
         """Nobody else may get it, for certain."""
@@ -188,7 +190,9 @@ class Replay:
                 if said.code is not None and offset not in said.expired:
                     if not self._is_gone(place, offset):
                         self._violate("late", place, offset, said.at_ms, "handed to nobody yet")
-            elif offset in said.expired:
+                continue
+            known.said_ms = said.at_ms
+            if offset in said.expired:
                 self._was_refused(said, place, offset, known)
             elif said.code is not None:
                 self._was_taken(said, place, offset, known)
@@ -264,6 +268,8 @@ class Replay:
 
 
 def _is_repeated(answer: Answer, part: Handed, known: Message) -> bool:
-    """The same handout again."""
+    """The same handout again. It is decided as the request is taken in: what is said of the message
+    behind it in the same turn comes later, though it stands in front of the answer."""
     is_same = (known.receipt, known.attempt) == (answer.receipt, part.attempt)
-    return is_same and known.until_max_ms > answer.wall_ms
+    in_turn = known.said_ms == answer.asked_ms == answer.at_ms
+    return is_same and (known.until_max_ms > answer.wall_ms or in_turn)
