@@ -74,7 +74,12 @@ CODE_ROWS: tuple[CodeRow, ...] = (
     CodeRow(Code.STALE_SEQUENCE, False, "no", "a later batch of this producer is stored already"),
     CodeRow(Code.GROUP_NOT_FOUND, False, "no", "a group comes to be with its first member"),
     CodeRow(Code.OFFSET_OUT_OF_RANGE, False, "no", "seek between `earliest` and `latest`"),
-    CodeRow(Code.RECEIPT_EXPIRED, False, "no", "the message is given to others; receive again"),
+    CodeRow(
+        Code.RECEIPT_EXPIRED,
+        False,
+        "no",
+        "the message is not the receiver's any more; receive again",
+    ),
     CodeRow(Code.INVALID_NAME, False, "no", "use a name that the rules allow"),
     CodeRow(Code.INVALID_ARGUMENT, False, "no", "mend the argument that the message names"),
     CodeRow(Code.SUBSCRIPTION_CONFLICT, False, "no", "subscribe alike, or use another group"),
