@@ -7,6 +7,7 @@ hold fixtures of one subject: those stand in support/ or in the directory that u
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,6 +26,10 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name.startswith("SHARDMQ_"):
             del os.environ[name]
+    # A shell that starts the tests behind it (`make test &`) has them, and all they start, ignore
+    # Ctrl-C, which several of them are about.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
