@@ -7,11 +7,12 @@ One turn drains everything that is there, calls the core once for all of it and 
 decided, so that every fixed cost (one `writev`, one sync, one wake-up) is shared by a whole drain:
 
     wait -> finished job -> letters -> core.handle -> peers that are gone -> links -> journal.write
-    -> next job -> send
+    -> send -> next job
 
 Letters leave only behind `journal.write()`: an answer in ack mode `written` promises that the page
 cache has it. What must wait for the disk is held by the core and released by `durable_advanced`.
-The disk works beside the loop (`jobs.py`), never in front of it.
+The disk works beside the loop (`jobs.py`), never in front of it; its thread is woken last, since
+from then on it competes with the loop for the interpreter.
 
 PING is answered here, in the loop that works, behind the drain: an I/O thread that answers for a
 stuck actor would prove nothing.
@@ -146,11 +147,14 @@ class Shell:
             self._stopping_until_ms = now.mono_ms + self._drain_ms
             effects += core.stop(now)
         if self._journal is not None:
-            effects += self._to_disk(self._journal, now)
+            self._write(self._journal, now)
+            effects += self._released(now)
         if calls:
             effects += [self._answer(call) for call in calls]
         if effects:
             self._send(effects, now)
+        if self._journal is not None:
+            self._next_job(self._journal, now)
         return self._clock.now()
 
     def _sleep_ms(self, now: Now) -> float:
@@ -176,19 +180,21 @@ class Shell:
 
     # --- disk --------------------------------------------------------------------------------
 
-    def _to_disk(self, journal: Journal, now: Now) -> list[Letter]:
-        """Writes what the turn appended and gets the next sync going."""
-        assert self._jobs is not None
+    def _write(self, journal: Journal, now: Now) -> None:
+        """Writes what the turn appended."""
         due_ms = journal.wake_at_ms
         if due_ms is not None and due_ms <= now.mono_ms:
             journal.tick(now)
         journal.write()
+
+    def _next_job(self, journal: Journal, now: Now) -> None:
+        """Gets the next sync going."""
+        assert self._jobs is not None
         if not self._jobs.busy:
             job = journal.begin_job(now)
             if job is not None:
                 self._job_from_ms = now.mono_ms
                 self._jobs.submit(job)
-        return self._released(now)
 
     def _take_job_back(self, now: Now) -> None:
         """Answers what a finished sync made durable at once, ahead of the turn's new letters."""

@@ -94,12 +94,18 @@ def reply_to(letter: Letter, code: int = Code.OK) -> Letter:
     return link, peer, [frames[0], pack_reply(unpack_route(frames[1]), code), frames[2]]
 
 
+APPENDING = ("handle PRODUCE", "handle ACK")
+"""Of these two the desk holds the answer to PRODUCE until the disk has it."""
+
+
 class Drawer:
     """A journal in memory: every turn may append, a sync makes all that is written durable."""
 
     def __init__(self, events: Events, gate: threading.Event) -> None:
         self._events = events
         self.gate = gate
+        self.may_begin = threading.Event()
+        self.may_begin.set()
         self.error: OSError | None = None
         self.end = 0
         self.epoch = 1
@@ -107,13 +113,16 @@ class Drawer:
         self.wake_at_ms: float | None = None
 
     def write(self) -> None:
-        appended = 64 * self._events.count("handle PRODUCE")
+        appended = 64 * sum(event in APPENDING for event in self._events)
         if appended > self.end:
             self.end = appended
             self._events.append("write")
 
     def begin_job(self, now: Now) -> Job | None:
-        return Sync(self) if self.durable < self.end else None
+        if self.durable == self.end:
+            return None
+        assert self.may_begin.wait(20)
+        return Sync(self)
 
     def finish_job(self, job: Job, now: Now) -> None:
         assert isinstance(job, Sync)
@@ -255,6 +264,18 @@ def test_an_answer_waits_for_the_disk_and_others_do_not(directory: Path) -> None
     office.stop()
     wanted = ["handle PRODUCE", "write", "handle ROUTE", "synced", "durable", "stop", "close"]
     assert office.events == wanted
+
+
+def test_an_answer_that_needs_no_sync_leaves_before_the_disk_gets_its_job(directory: Path) -> None:
+    office = Office(directory, journaled=True)
+    assert office.journal is not None
+    with office.open() as caller:
+        office.journal.may_begin.clear()
+        route, _ = caller.ask(Verb.ACK)
+        assert route.verb == Verb.ACK
+        assert office.events == ["handle ACK", "write"]
+        office.journal.may_begin.set()
+    office.stop()
 
 
 def test_one_sync_covers_what_arrives_during_the_one_before(directory: Path) -> None:
