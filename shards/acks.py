@@ -18,6 +18,7 @@ from shardmq.actors.protocol.group_messages import Ack, AckQueue, AckReply, AckR
 from shardmq.actors.protocol.limits import ACK_RANGES_MAX
 
 from .cursors_log import CursorLog
+from .granted import GrantedQueues, Refused
 from .requests import Request, why_not_queues
 from .retention import earliest_readable
 from .serving import ServedQueue, Serving
@@ -26,7 +27,7 @@ from .state.cursors import Cursor, Cursors, merged
 from .state.ranges import Bounds, add, cut_below
 from .state.records import CursorMove, CursorsMoved
 
-__all__ = ["Acking", "done_now", "fault_of_grant", "fault_of_ranges"]
+__all__ = ["Acking", "done_now", "fault_of_ranges"]
 
 _Moves = dict[int, list[CursorMove]]
 """Bucket -> moves of queues in it."""
@@ -38,17 +39,6 @@ def done_now(journal: QueueLog, served: ServedQueue, cursor: Cursor) -> tuple[in
     if earliest <= cursor.floor:
         return cursor.floor, cursor.acked
     return merged(cursor, earliest, ())
-
-
-def fault_of_grant(cursor: Cursor | None, generation: int) -> str | None:
-    """Why `generation` gives no right to a queue; None if it is that of the grant in force."""
-    if cursor is None:
-        return "the queue was not granted to the group"
-    if cursor.generation != generation:
-        return f"generation {generation} is not in force, {cursor.generation} is"
-    if not cursor.member:
-        return f"generation {generation} is nobody's"
-    return None
 
 
 def fault_of_ranges(cursor: Cursor, acked: Bounds) -> str | None:
@@ -65,12 +55,10 @@ class Acking:
         self, journal: QueueLog, serving: Serving, cursors: Cursors, log: CursorLog
     ) -> None:
         self._journal = journal
-        self._served = serving.by_number
-        self._cursors = cursors
+        self.granted = GrantedQueues(serving, cursors)
         self._log = log
         self.moved = 0
         """Queues whose cursors went on."""
-        self.fenced = 0
 
     def handle(self, request: Request, header: Ack, now: Now, out: list[Letter]) -> None:
         """Take one ACK; the reply leaves once it is durable."""
@@ -91,15 +79,10 @@ class Acking:
         self._log.answer(request, AckReply(queues=results), out)
 
     def _one(self, group_id: int, item: AckQueue, moves: _Moves) -> AckResult:
-        served = self._served.get(item.queue)
-        if served is None:
-            text = f"queue {item.queue} is not on this shard"
-            return AckResult(queue=item.queue, code=Code.STALE_ROUTE, message=text)
-        cursor = self._cursors.get(group_id, item.queue)
-        fault = fault_of_grant(cursor, item.generation)
-        if cursor is None or fault is not None:
-            self.fenced += 1
-            return AckResult(queue=item.queue, code=Code.FENCED, message=str(fault))
+        try:
+            served, cursor = self.granted.of(group_id, item.queue, item.generation)
+        except Refused as error:
+            return AckResult(queue=item.queue, code=error.code, message=str(error))
         fault = _fault_of(item, served)
         if fault is not None:
             return AckResult(queue=item.queue, code=Code.INVALID_ARGUMENT, message=fault)

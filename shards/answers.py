@@ -34,8 +34,8 @@ from shardmq.actors.protocol.frames import FLAG_JSON
 from shardmq.actors.protocol.limits import MIB
 from shardmq.actors.protocol.messages import FetchReply, FetchResult
 
-from .acks import fault_of_grant
 from .filters import Found, Search, read_sound, tags_of
+from .granted import fault_of_grant
 from .plain_fetch import PlainPage
 from .polls import GroupRead, Poll
 from .retention import earliest_readable, earliest_stored

@@ -53,6 +53,6 @@ class Groups:
             "cursors": len(self._cursors),
             "queues_granted": self.granting.granted,
             "cursors_moved": self.acking.moved,
-            "acks_fenced": self.acking.fenced,
+            "acks_fenced": self.acking.granted.fenced,
             "cursor_questions_open": len(self.cursors_of),
         }

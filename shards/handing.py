@@ -33,9 +33,10 @@ from .basket import Basket, Unfit
 from .cursors_log import CursorLog
 from .cut import OpenedBatch, OpenedBatches
 from .filters import tags_of
+from .granted import Refused
 from .log.errors import DamagedRecord
 from .retention import earliest_readable
-from .scheduling import Refused, Scheduling
+from .scheduling import Scheduling
 from .serving import ServedQueue, Serving
 from .state.cursors import Cursor, Cursors
 from .state.handouts import NEVER, Handout, free_stretch

@@ -11,7 +11,7 @@ The attempt of a message is 1, unless it is itself a copy in a retry queue, whic
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from shardmq.actors.kernel.ports import Letter, Now, QueueLog
 from shardmq.actors.protocol.codes import Code
@@ -25,24 +25,17 @@ from shardmq.actors.protocol.group_messages import (
 from shardmq.actors.protocol.limits import ATTEMPTS_MAX, DELAY_MS_MAX
 from shardmq.actors.protocol.retries import retry_delay_ms
 
-from .acks import done_now, fault_of_grant
+from .acks import done_now
 from .cursors_log import CursorLog
+from .granted import GrantedQueues, Refused
 from .requests import Request, why_not_queues
-from .scheduling import Refused, Scheduling, Sources
+from .scheduling import Scheduling, Sources
 from .serving import ServedQueue, Serving
-from .state.cursors import Cursor, Cursors
+from .state.cursors import Cursors
 from .state.ranges import Bounds, holds
 from .state.records import ScheduledEntry
 
 __all__ = ["Nacking"]
-
-
-class _Asked(NamedTuple):
-    """One queue of a NACK whose grant is in force."""
-
-    max_attempts: int
-    served: ServedQueue
-    cursor: Cursor
 
 
 class Nacking:
@@ -53,18 +46,16 @@ class Nacking:
         log: CursorLog,
     ) -> None:  # fmt: skip
         self._journal = journal
-        self._serving = serving
-        self._cursors = cursors
+        self._granted = GrantedQueues(serving, cursors)
         self._scheduling = scheduling
         self._log = log
-        self._fenced = 0
 
     def stats(self) -> dict[str, Any]:
         """Figures for the verb STATS."""
         return {
             "messages_retried": self._scheduling.retried,
             "dead_letters": self._scheduling.dead,
-            "nacks_fenced": self._fenced,
+            "nacks_fenced": self._granted.fenced,
         }
 
     def handle(self, request: Request, header: Nack, now: Now, out: list[Letter]) -> None:
@@ -88,10 +79,10 @@ class Nacking:
         self._log.answer(request, NackReply(queues=results), out)
 
     def _one(self, header: Nack, item: NackQueue, now: Now) -> NackResult:
-        asked = self._asked(header, item)
-        floor, acked = done_now(self._journal, asked.served, asked.cursor)
-        wanted = self._not_done(item, asked.served, floor, acked)
-        sources = Sources(self._journal, asked.served)
+        served, cursor = self._granted.of(header.group_id, item.queue, item.generation)
+        max_attempts = min(header.max_attempts, ATTEMPTS_MAX)
+        wanted = _not_done(item, served, *done_now(self._journal, served, cursor))
+        sources = Sources(self._journal, served)
         retried: list[ScheduledEntry] = []
         dead: list[ScheduledEntry] = []
         for message in wanted:
@@ -99,43 +90,31 @@ class Nacking:
             if lsn is None:
                 continue
             attempt = sources.attempt_of(message.offset)
-            if message.dead or attempt >= asked.max_attempts:
+            if message.dead or attempt >= max_attempts:
                 dead.append(_entry(message, lsn, 0, attempt, message.detail))
             else:
                 delay_ms = message.delay_ms
                 delay_ms = retry_delay_ms(attempt) if delay_ms is None else delay_ms
                 due_ms = now.wall_ms + delay_ms
                 retried.append(_entry(message, lsn, due_ms, attempt + 1, ""))
-        self._scheduling.decide(header.group_id, asked.served, asked.cursor, retried, dead, now)
+        self._scheduling.decide(header.group_id, served, cursor, retried, dead, now)
         return NackResult(queue=item.queue, dead=[entry.offset for entry in dead])
 
-    def _asked(self, header: Nack, item: NackQueue) -> _Asked:
-        served = self._serving.by_number.get(item.queue)
-        if served is None:
-            raise Refused(Code.STALE_ROUTE, f"queue {item.queue} is not on this shard")
-        cursor = self._cursors.get(header.group_id, item.queue)
-        fault = fault_of_grant(cursor, item.generation)
-        if cursor is None or fault is not None:
-            self._fenced += 1
-            raise Refused(Code.FENCED, str(fault))
-        return _Asked(min(header.max_attempts, ATTEMPTS_MAX), served, cursor)
 
-    def _not_done(
-        self, item: NackQueue, served: ServedQueue, floor: int, acked: Bounds
-    ) -> list[NackMessage]:
-        """The messages that are not done with, each once, by offset."""
-        visible = served.offsets.visible
-        wanted: dict[int, NackMessage] = {}
-        for message in item.messages:
-            if message.offset >= visible:
-                text = f"offset {message.offset} was not delivered: the queue ends at {visible}"
-                raise Refused(Code.INVALID_ARGUMENT, text)
-            if (message.delay_ms or 0) > DELAY_MS_MAX:
-                text = f"a delay has at most {DELAY_MS_MAX} ms, not {message.delay_ms}"
-                raise Refused(Code.INVALID_ARGUMENT, text)
-            if message.offset >= floor and not holds(acked, message.offset):
-                wanted.setdefault(message.offset, message)
-        return [wanted[offset] for offset in sorted(wanted)]
+def _not_done(item: NackQueue, served: ServedQueue, floor: int, acked: Bounds) -> list[NackMessage]:
+    """The messages that are not done with, each once, by offset."""
+    visible = served.offsets.visible
+    wanted: dict[int, NackMessage] = {}
+    for message in item.messages:
+        if message.offset >= visible:
+            text = f"offset {message.offset} was not delivered: the queue ends at {visible}"
+            raise Refused(Code.INVALID_ARGUMENT, text)
+        if (message.delay_ms or 0) > DELAY_MS_MAX:
+            text = f"a delay has at most {DELAY_MS_MAX} ms, not {message.delay_ms}"
+            raise Refused(Code.INVALID_ARGUMENT, text)
+        if message.offset >= floor and not holds(acked, message.offset):
+            wanted.setdefault(message.offset, message)
+    return [wanted[offset] for offset in sorted(wanted)]
 
 
 def _entry(

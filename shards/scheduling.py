@@ -24,6 +24,7 @@ from .acks import fault_of_ranges
 from .append import no_room_for
 from .copies import StoredBatch, attempt_of
 from .cursors_log import CursorLog
+from .granted import Refused
 from .log.errors import DamagedRecord
 from .log.record import PREFIX_BYTES
 from .serving import ServedQueue, Serving
@@ -33,20 +34,12 @@ from .state.records import CursorMove, CursorsMoved, Scheduled, ScheduledEntry, 
 from .state.schedule import RETRY, Schedule
 from .state.topics import Topics
 
-__all__ = ["Refused", "Scheduling", "Sources"]
+__all__ = ["Scheduling", "Sources"]
 
 SCHEDULE_ENTRIES_MAX: Final = 2_000_000
 """Of one shard: some 20 MB while they are far, 100 MB when all are near."""
 _TEXT_CHARS_MAX: Final = 128 * KIB
 """Of causes, and of details, that one decision about many messages writes down."""
-
-
-class Refused(Exception):
-    """Ends the handling of one queue, or of one item."""
-
-    def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Scheduling:

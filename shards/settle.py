@@ -37,10 +37,11 @@ from shardmq.actors.protocol.limits import (
 from shardmq.actors.protocol.retries import retry_delay_ms
 from shardmq.actors.protocol.work_messages import Settle, SettleItem, SettleReply, SettleResult
 
-from .acks import done_now, fault_of_grant, fault_of_ranges
+from .acks import done_now, fault_of_ranges
 from .cursors_log import CursorLog
+from .granted import GrantedQueues, Refused
 from .requests import Request
-from .scheduling import Refused, Scheduling
+from .scheduling import Scheduling
 from .serving import ServedQueue, Serving
 from .state.buckets import BUCKET_MASK
 from .state.cursors import Cursor, Cursors, merged
@@ -63,7 +64,7 @@ class Settling:
         scheduling: Scheduling, log: CursorLog,
     ) -> None:  # fmt: skip
         self.journal = journal
-        self.served = serving.by_number
+        self.granted = GrantedQueues(serving, cursors)
         self.cursors = cursors
         self.groups = groups
         self.scheduling = scheduling
@@ -72,11 +73,14 @@ class Settling:
         """Messages of which something was said in time."""
         self.expired = 0
         """Messages of which something was said too late."""
-        self.fenced = 0
 
     def stats(self) -> dict[str, Any]:
         """Figures for the verb STATS."""
-        return {"settled": self.messages, "expired": self.expired, "settles_fenced": self.fenced}
+        return {
+            "settled": self.messages,
+            "expired": self.expired,
+            "settles_fenced": self.granted.fenced,
+        }
 
     def handle(self, request: Request, header: Settle, now: Now, out: list[Letter]) -> None:
         """Take one SETTLE; the reply leaves once it is durable."""
@@ -166,15 +170,8 @@ class _Settlement:
     # ------------------------------------------------------------------ what is meant
 
     def _asked(self, item: SettleItem) -> tuple[ServedQueue, Cursor]:
-        settling = self._settling
-        served = settling.served.get(item.queue)
-        if served is None:
-            raise Refused(Code.STALE_ROUTE, f"queue {item.queue} is not on this shard")
-        cursor = settling.cursors.get(self._group_id, item.queue)
-        fault = fault_of_grant(cursor, item.generation)
-        if cursor is None or fault is not None:
-            settling.fenced += 1
-            raise Refused(Code.FENCED, str(fault))
+        granted = self._settling.granted
+        served, cursor = granted.of(self._group_id, item.queue, item.generation)
         fault = _fault_of(item, served)
         if fault is not None:
             raise Refused(Code.INVALID_ARGUMENT, fault)

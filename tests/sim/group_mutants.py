@@ -13,7 +13,7 @@ from shardmq.actors.coordinator.division import Division
 from shardmq.actors.coordinator.groups import Groups
 from shardmq.actors.coordinator.membership import Membership
 from shardmq.actors.protocol.group_messages import Start
-from shardmq.shards import acks, answers, filters, grants, lag, nack
+from shardmq.shards import answers, filters, granted, grants, lag, nack
 from shardmq.shards.cursors_log import CursorLog
 from shardmq.shards.log.record import STATE
 from shardmq.shards.scheduling import Sources
@@ -33,7 +33,7 @@ def accepts_every_generation_of_a_group() -> list[tuple[Any, str, Any]]:
     def fault_of_grant(cursor: Any, generation: int) -> str | None:
         return "not granted" if cursor is None else None
 
-    return [(one, "fault_of_grant", fault_of_grant) for one in (acks, answers, nack)]
+    return [(one, "fault_of_grant", fault_of_grant) for one in (answers, granted)]
 
 
 @mutant
@@ -168,12 +168,7 @@ def counts_every_failure_as_the_first() -> list[tuple[Any, str, Any]]:
 
 @mutant
 def gives_a_message_up_after_one_failure() -> list[tuple[Any, str, Any]]:
-    right = nack.Nacking._asked
-
-    def asked(self: Any, header: Any, item: Any) -> Any:
-        return right(self, header, item)._replace(max_attempts=1)
-
-    return [(nack.Nacking, "_asked", asked)]
+    return [(nack, "ATTEMPTS_MAX", 1)]
 
 
 @mutant

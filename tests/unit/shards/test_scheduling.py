@@ -7,7 +7,8 @@ import pytest
 from shardmq.actors.kernel.ports import Refusal
 from shardmq.actors.protocol.codes import Code
 from shardmq.shards import scheduling
-from shardmq.shards.scheduling import Refused, Scheduling, Sources
+from shardmq.shards.granted import Refused
+from shardmq.shards.scheduling import Scheduling, Sources
 from shardmq.shards.state.cursors import Cursor
 from shardmq.shards.state.records import ScheduledEntry
 from support.grouped import GROUP
