@@ -45,6 +45,7 @@ HINTS: dict[str, int] = {
     "settles however late": 27,
     "settles whatever the receipt": 27,
     "says that a message stays and does nothing": 27,
+    "tells nobody of what was returned": 30,
     "answers a settle before it is durable": 759,
 }
 """Seeds that saw a bug when this was written. They are tried first, only to save time."""

@@ -154,6 +154,29 @@ HONEST: dict[str, Callable[[], Story]] = {
         Story().given(1).said(1, act="nack", delay_ms=0).at(1).given(1, for_ms=99)
         .at(2).given(2, attempt=2)
     ),
+    "returned, and given to another at once, as the same attempt": lambda: (
+        Story().given(1).said(1, act="return").given(2)
+    ),
+    "returned twice, and told that it is too late for more": lambda: (
+        Story().given(1).said(1, act="return").said(1, act="return").said(1, code=EXPIRED)
+        .given(2).said(2)
+    ),
+    "returned, and given to the same receipt again": lambda: (
+        Story().given(1).said(1, act="return").given(1).said(1)
+    ),
+    "returned though it had failed, which changes nothing": lambda: (
+        Story().given(1).said(1, act="nack", delay_ms=5).said(1, act="return")
+        .at(20).given(2, attempt=2)
+    ),
+    "asked again, and returned in the same turn": lambda: (
+        Story().given(1).said(1, act="return").at(1).given(1, for_ms=99).at(2).given(2)
+    ),
+    "a return that nobody answered, and did happen": lambda: (
+        Story().given(1).said(1, act="return", code=None).killed().given(2)
+    ),
+    "a return that nobody answered, and did not happen": lambda: (
+        Story().given(1).said(1, act="return", code=None).killed().at(200).given(2, attempt=2)
+    ),
     "kept for longer": lambda: (
         Story().given(1).said(1, act="invisible", delay_ms=500).at(300).said(1)
     ),
@@ -216,6 +239,28 @@ BROKEN: dict[str, tuple[str, Callable[[], Story]]] = {
         "refused", lambda: Story().given(1).said(1).said(1, code=EXPIRED),
     ),
     "an attempt that was not counted": ("attempts", lambda: Story().given(1).at(200).given(2)),
+    "an attempt that was counted though it was returned": (
+        "attempts", lambda: Story().given(1).said(1, act="return").given(2, attempt=2),
+    ),
+    "returned once, and two attempts that were not counted": (
+        "attempts",
+        lambda: (
+            Story().given(1).at(200).given(2, attempt=2).said(2, act="return").given(3)
+        ),
+    ),
+    "returned by one who did not hold it": (
+        "late", lambda: Story().given(1).at(101).given(2, attempt=2).said(1, act="return"),
+    ),
+    "returned, and acked with the same receipt": (
+        "late", lambda: Story().given(1).said(1, act="return").said(1),
+    ),
+    "returned, and kept for longer all the same": (
+        "late",
+        lambda: Story().given(1).said(1, act="return").said(1, act="invisible", delay_ms=50),
+    ),
+    "returned, and a return in time refused": (
+        "refused", lambda: Story().given(1).said(1, act="return", code=EXPIRED),
+    ),
     "an attempt that was counted twice": (
         "attempts", lambda: Story().given(1).at(200).given(2, attempt=3),
     ),
@@ -257,6 +302,18 @@ def test_who_waits_beside_a_message_in_calm_weather_is_seen() -> None:
     story = Story()
     story.work.calm_ms = 5.0
     assert story.at(10).waited(100).rules() == ["slept"]
+
+
+def test_who_waits_beside_a_returned_message_is_seen() -> None:
+    story = Story().given(1, 0, 3).said(1, 1, 3).said(1, act="return")
+    story.work.calm_ms = 1.0
+    assert story.waited(50).given(2).said(2).rules() == ["slept"]
+
+
+def test_nobody_waits_in_vain_who_waited_before_it_was_returned() -> None:
+    story = Story().given(1, 0, 3).said(1, 1, 3).waited(50).said(1, act="return")
+    story.work.calm_ms = 1.0
+    assert story.given(2).said(2).rules() == []
 
 
 def test_who_waits_in_a_storm_may_wait_in_vain() -> None:

@@ -8,11 +8,11 @@ that breaks its promise). What is known of single messages is `work_replay.py`'s
     again       a message whose ack, or whose end as a dead letter, was answered is not handed out
     late        what is said of a message that its receipt does not hold is not answered with OK
     refused     what is said in time is not answered with RECEIPT_EXPIRED
-    attempts    each handout counts one more, up to the group's most
+    attempts    each handout counts one more, up to the group's most, but for those returned
     anew        who asks again with a receipt that holds messages gets nothing new
     fifo        nothing is handed out behind a message that is handed out and not done
     unwanted    nobody is handed what the group does not select
-    slept       nobody waits in vain beside a message
+    slept       nobody waits in vain beside a message, be it new or returned
     unsettled   in the end each message is acked, or a dead letter
     buried      dead letters are there once, and as they were answered
 """
@@ -31,6 +31,8 @@ from .work_history import Answer, Handed, WorkHistory
 from .work_replay import Message, Replay
 
 Topics = Mapping[int, str]
+Found = tuple[Answer, Handed, float]
+"""Who got messages, which ones, and since when they had been there."""
 SLACK_MS = 20.0
 """Between the sync of a message and the turn that sees it; calm disks need a few ms."""
 
@@ -51,7 +53,8 @@ def check_work(
         return []
     replay = Replay(work, chosen, {queue: log.earliest for queue, log in logs.items()})
     found = replay.violations(steady=steady)
-    found += unwanted(work, groups, topic_of) + slept(work, groups, history, chosen)
+    firsts = _first_handouts(work, groups, history, chosen) + replay.returned
+    found += unwanted(work, groups, topic_of) + slept(work, chosen, firsts)
     for group in chosen.values():
         letters = _letters(group, logs, topic_of)
         found += buried(group, replay, logs, letters)
@@ -72,14 +75,16 @@ def unwanted(work: WorkHistory, groups: GroupHistory, topic_of: Topics) -> list[
             f"{one.group} queue {one.queue} offset {one.offset} ({one.tag}) to {one.process}",
         )
         for one in work.deliveries
-        if not groups.groups[one.group].selects(topic_of.get(one.queue, ""), one.tag)
+        # The topic of a queue may have gone before anybody had a receipt that tells its name.
+        if one.queue in topic_of
+        and not groups.groups[one.group].selects(topic_of[one.queue], one.tag)
     ]
 
 
-def slept(
+def _first_handouts(
     work: WorkHistory, groups: GroupHistory, history: History, chosen: Mapping[int, Group]
-) -> list[Violation]:
-    """slept: in calm weather, empty answers to those who waited, against what was there."""
+) -> list[Found]:
+    """New messages, first handed out, and since when they were there."""
     stored_ms = {
         (send.queue, send.offset): send.ended_ms
         for send in history.sends
@@ -88,7 +93,7 @@ def slept(
     granted_ms: dict[Place, float] = {}
     for one in groups.shown:
         granted_ms.setdefault((one.group, one.queue), one.answered_ms)
-    firsts: list[tuple[Answer, Handed, float]] = []
+    firsts: list[Found] = []
     handed: set[tuple[int, int, int]] = set()
     for event in work.events:
         for part in event.parts if isinstance(event, Answer) else ():
@@ -98,6 +103,11 @@ def slept(
                 known_ms = granted_ms.get((chosen[event.group_id].name, part.queue), float("inf"))
                 firsts.append((event, part, max(stored_ms[place[1:]], known_ms)))
             handed.update((*place[:2], offset) for offset in range(part.start, part.stop))
+    return firsts
+
+
+def slept(work: WorkHistory, chosen: Mapping[int, Group], firsts: list[Found]) -> list[Violation]:
+    """slept: in calm weather, empty answers to those who waited, against what was there."""
     found = []
     for event in work.events:
         if not isinstance(event, Answer) or event.parts or not event.count_max:

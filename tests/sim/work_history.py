@@ -41,6 +41,8 @@ class Answer(NamedTuple):
     """When the shard took the request in."""
     can_bury: bool = True
     """The shard has the group's dead letter topic: without it, nothing is given up."""
+    asked_at: int = 0
+    """How many events there were when the shard took the request in."""
 
 
 @dataclass
@@ -88,5 +90,6 @@ class WorkHistory:
         return {
             "handouts": len(answers),
             "settles": len(said),
+            "returns": sum(one.item.act == "return" for one in said),
             "late_settles": sum(one.code == Code.RECEIPT_EXPIRED for one in said),
         }

@@ -179,6 +179,29 @@ def says_that_a_message_stays_and_does_nothing() -> list[tuple[Any, str, Any]]:
     return [(_Settlement, "_hand_out", hand_out)]
 
 
+@mutant
+def counts_a_handout_that_was_returned() -> list[tuple[Any, str, Any]]:
+    right = _Settlement._hand_out
+
+    def hand_out(self: Any, item: Any, rows: Any, delay_ms: int, *, held: bool) -> None:
+        if item.act == "return":
+            rows = [row._replace(attempt=row.attempt + 1) for row in rows]
+        right(self, item, rows, delay_ms, held=held)
+
+    return [(_Settlement, "_hand_out", hand_out)]
+
+
+@mutant
+def tells_nobody_of_what_was_returned() -> list[tuple[Any, str, Any]]:
+    right = WorkGroups.given_back
+
+    def given_back(self: Any, group_id: int, queue: int, until_ms: int, now: Any) -> None:
+        if until_ms > now.wall_ms:
+            right(self, group_id, queue, until_ms, now)
+
+    return [(WorkGroups, "given_back", given_back)]
+
+
 class _HastyLog:
     """A CursorLog that does not wait for the disk."""
 

@@ -22,6 +22,7 @@ from .group_history import Group
 from .history import Violation
 from .work_history import Answer, Ended, Handed, Said, WorkHistory
 
+GIVES_BACK = ("nack", "return")
 Place = tuple[int, int, int]
 """(group id, queue, generation)."""
 
@@ -37,8 +38,14 @@ class Message:
     """It is invisible at least until then, if nothing ends it ..."""
     until_max_ms: int = 0
     """... and at most until then."""
-    failed: bool | None = False
-    """Its receiver said so; None: perhaps."""
+    handed: int = 0
+    """The attempt as which it was handed out; `attempt` is one less once that was returned."""
+    is_back: bool | None = False
+    """Its receiver gave it back, as failed or to be returned; None: perhaps."""
+    may_be_returned: bool = False
+    """Perhaps the last attempt does not count."""
+    there_ms: float | None = None
+    """Returned then, and there for whoever asks."""
     is_done: bool = False
     may_be_done: bool = False
     is_dead: bool = False
@@ -51,7 +58,9 @@ class Message:
     receipts: dict[int, int] = field(default_factory=dict)
     """All that ever held it -> at most until when."""
     said_ms: float = -1.0
-    """When something was last said of it."""
+    """When something was last said of it ..."""
+    said_at: int = -1
+    """... and as which event."""
 
     def is_taken(self, wall_ms: int) -> bool:
         """Nobody else may get it, for certain."""
@@ -75,6 +84,10 @@ class Replay:
         self._hidden: dict[str, int] = {}
         self._found: list[Violation] = []
         self._steady = True
+        self._at = 0
+        """Which event."""
+        self.returned: list[tuple[Answer, Handed, float]] = []
+        """What was there for anybody: who got it, and since when it was there."""
 
     def messages(self, group_id: int) -> Iterator[tuple[int, int, Message]]:
         """(queue, offset, what is known) of all that were handed out."""
@@ -85,7 +98,8 @@ class Replay:
     def violations(self, *, steady: bool) -> list[Violation]:
         """Goes through everything, once. `steady`: the wall clock never stepped."""
         self._steady = steady
-        for event in self._work.events:
+        for at, event in enumerate(self._work.events):
+            self._at = at
             if isinstance(event, Ended):
                 self._ended(event)
             elif event.group_id not in self._groups:
@@ -129,12 +143,15 @@ class Replay:
                         text = f"given to receipt {answer.receipt}, which holds {held}"
                         self._violate("anew", place, offset, answer.at_ms, text)
                     self._handed(answer, part, place, offset, before)
+                elif known.may_be_returned:  # then it is a new handout, with the same attempt
+                    known.until_max_ms = max(known.until_max_ms, answer.until_ms)
+                    known.receipts[answer.receipt] = known.until_max_ms
                 before.add((place, offset))
         mine |= before
 
     def _holds(self, answer: Answer, place: Place, offset: int) -> bool:
         one = self._places[place][offset]
-        is_its = one.receipt == answer.receipt and one.failed is False and not one.hidden
+        is_its = one.receipt == answer.receipt and one.is_back is False and not one.hidden
         return is_its and one.is_taken(answer.wall_ms) and not self._is_gone(place, offset)
 
     def _handed(
@@ -154,7 +171,7 @@ class Replay:
                 violate("twice", f"handed out {left_ms} ms too early, to {answer.receipt}")
             if known.is_done:
                 violate("again", f"done, and handed out to {answer.receipt}")
-            low = 1 if known.power_cuts else known.attempt + 1
+            low = 1 if known.power_cuts else known.attempt + 1 - known.may_be_returned
             high = known.attempt + 1 + known.hidden
         else:
             high += self._hidden.get(answer.shard, 0)
@@ -173,7 +190,11 @@ class Replay:
                     break
         if known is None:
             known = messages[offset] = Message(answer.shard)
-        known.attempt, known.receipt, known.failed = part.attempt, answer.receipt, False
+        if known.there_ms is not None and self._steady:
+            self.returned.append((answer, part, known.there_ms))
+        known.there_ms = None
+        known.attempt = known.handed = part.attempt
+        known.receipt, known.is_back, known.may_be_returned = answer.receipt, False, False
         known.until_ms = known.until_max_ms = answer.until_ms
         known.receipts[answer.receipt] = answer.until_ms
         known.hidden = known.power_cuts = 0
@@ -191,7 +212,7 @@ class Replay:
                     if not self._is_gone(place, offset):
                         self._violate("late", place, offset, said.at_ms, "handed to nobody yet")
                 continue
-            known.said_ms = said.at_ms
+            known.said_ms, known.said_at = said.at_ms, self._at
             if offset in said.expired:
                 self._was_refused(said, place, offset, known)
             elif said.code is not None:
@@ -200,7 +221,7 @@ class Replay:
                 self._apply(said, offset, known)
 
     def _was_refused(self, said: Said, place: Place, offset: int, known: Message) -> None:
-        holds = known.receipt == said.item.receipt and known.failed is False
+        holds = known.receipt == said.item.receipt and known.is_back is False
         in_time = holds and known.is_taken(said.wall_ms) and not (known.hidden and not self._steady)
         if known.is_done or in_time:
             text = f"{said.item.act} of {said.item.receipt} came too late, it was told; {known}"
@@ -224,12 +245,12 @@ class Replay:
         """The receipt may hold the message, or have held it when it was said the first time."""
         item = said.item
         if known.receipt == item.receipt:
-            is_held = known.failed is not True and known.until_max_ms > said.wall_ms
-            if is_held or (item.act == "nack" and known.failed is not False):
+            is_held = known.is_back is not True and known.until_max_ms > said.wall_ms
+            if is_held or (item.act in GIVES_BACK and known.is_back is not False):
                 return True
         if not known.power_cuts or item.receipt not in known.receipts:
             return False
-        return item.act == "nack" or known.receipts[item.receipt] > said.wall_ms
+        return item.act in GIVES_BACK or known.receipts[item.receipt] > said.wall_ms
 
     def _apply(self, said: Said, offset: int, known: Message) -> None:
         """What a SETTLE does, or may have done if nobody knows."""
@@ -247,18 +268,27 @@ class Replay:
                 return
             if item.dead or known.attempt >= self._groups[said.group_id].max_attempts:
                 known.may_be_done = True  # nobody knows, or the log has lost it
-            if known.failed is True:
-                return  # said again
+        if item.act in GIVES_BACK and known.is_back is True:
+            return  # said again
+        if item.act == "return":
+            is_its = known.receipt == item.receipt and known.is_back is False
+            if is_sure and is_its and not known.hidden and not known.may_be_done:
+                known.attempt -= 1
+                known.there_ms = said.at_ms
+            else:
+                known.may_be_returned = True
         self._move(said, known, is_sure=is_sure and not known.may_be_done)
 
     def _move(self, said: Said, known: Message, *, is_sure: bool) -> None:
         """It is visible at another time from now on, or may be."""
         item = said.item
         delay_ms = retry_delay_ms(known.attempt) if item.delay_ms is None else item.delay_ms
+        if item.act == "return":
+            delay_ms = 0
         until_ms = said.wall_ms + delay_ms
-        if item.act == "nack":
-            is_sure = is_sure and known.failed is False
-            known.failed = True if is_sure or known.failed else None
+        if item.act in GIVES_BACK:
+            is_sure = is_sure and known.is_back is False
+            known.is_back = True if is_sure or known.is_back else None
         if is_sure:
             known.until_ms = known.until_max_ms = until_ms
         else:
@@ -270,6 +300,6 @@ class Replay:
 def _is_repeated(answer: Answer, part: Handed, known: Message) -> bool:
     """The same handout again. It is decided as the request is taken in: what is said of the message
     behind it in the same turn comes later, though it stands in front of the answer."""
-    is_same = (known.receipt, known.attempt) == (answer.receipt, part.attempt)
-    in_turn = known.said_ms == answer.asked_ms == answer.at_ms
+    is_same = (known.receipt, known.handed) == (answer.receipt, part.attempt)
+    in_turn = known.said_ms == answer.asked_ms == answer.at_ms and known.said_at >= answer.asked_at
     return is_same and (known.until_max_ms > answer.wall_ms or in_turn)

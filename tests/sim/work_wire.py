@@ -37,7 +37,7 @@ class WorkWire:
     def __init__(self, world: World, cluster: Cluster, work: WorkHistory) -> None:
         self.world = world
         self.work = work
-        self._receives: dict[Key, tuple[Receive, float]] = {}
+        self._receives: dict[Key, tuple[Receive, float, int]] = {}
         self._settles: dict[Key, list[list[Said]]] = {}
         for host in cluster.of_kind("shard"):
             host.on_letters.append(self._came)
@@ -67,7 +67,7 @@ class WorkWire:
                 self._settles.setdefault(key, []).append(said)
                 self.work.events += said
             else:
-                self._receives[key] = header, now.mono_ms
+                self._receives[key] = header, now.mono_ms, len(self.work.events)
 
     def _left(self, host: Host, effects: list[Any]) -> None:
         for _, _, frames in effects:
@@ -85,10 +85,12 @@ class WorkWire:
                 if not waiting:
                     del self._settles[key]
             elif route.tail == Code.OK:
-                header, asked_ms = self._receives[key]
-                self._answered(host, header, asked_ms, decode_header(frames[2], ReceiveReply))
+                self._answered(host, self._receives[key], decode_header(frames[2], ReceiveReply))
 
-    def _answered(self, host: Host, asked: Receive, asked_ms: float, reply: ReceiveReply) -> None:
+    def _answered(
+        self, host: Host, request: tuple[Receive, float, int], reply: ReceiveReply
+    ) -> None:
+        asked, asked_ms, asked_at = request
         now = self.world.now()
         parts = tuple(
             Handed(one.queue, one.generation, one.offset, one.offset + one.count, one.attempt)
@@ -98,7 +100,7 @@ class WorkWire:
             Answer(
                 host.name, asked.group_id, asked.receipt, now.mono_ms, now.wall_ms,
                 reply.until_ms, parts, asked.count_max, asked_ms,
-                _can_bury(host, asked.group_id, parts),
+                _can_bury(host, asked.group_id, parts), asked_at,
             )
         )  # fmt: skip
 

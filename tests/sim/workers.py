@@ -4,8 +4,9 @@ Owns one worker's conduct, written against the protocol alone, as `members.py` i
 share out queues. Must not know the broker.
 
 A worker asks shards for messages, works on them for a while, and says what became of them: done,
-failed, or that it needs longer. Some it forgets, some it says too late, some requests it says once
-more though they were answered. It never looks at the clock: a worker that was stopped goes on as if
+failed, or that it needs longer; or it returns them, as if nobody had worked on them. Some it
+forgets, some it says too late or though it has returned them, some requests it says once more
+though they were answered. It never looks at the clock: a worker that was stopped goes on as if
 nothing had happened. A RECEIVE whose answer was lost comes again with its receipt, mostly.
 """
 
@@ -41,6 +42,10 @@ RECEIVES_MAX = 2
 IDLE_MS = 40.0
 CALM_IDLE_MS = 200.0
 SETTLE_ITEMS_MAX = 12
+FORGOTTEN, TOO_LATE, LONGER = 0.03, 0.06, 0.12
+"""Fates of a stretch of messages: below these, of 1."""
+CHANGED_MIND, RETURNED = 0.13, 0.17
+"""Returned, and up to the first of these settled all the same afterwards."""
 
 
 class Worker(Membership):
@@ -166,14 +171,18 @@ class Worker(Membership):
         work_ms = chance.choice((0.0, 0.0, 1.0, 20.0))
         if chance.random() < self._slow:
             work_ms = chance.uniform(60.0, 1_500.0)
-        fate = 1.0 if self.is_calm else chance.random()
-        if fate < 0.03:
-            return  # forgotten
-        if fate < 0.06:
-            work_ms = chance.uniform(300.0, 3_000.0)  # mostly too late
-        if fate < 0.12:
+        fate = chance.uniform(LONGER, 1.0) if self.is_calm else chance.random()
+        if fate < FORGOTTEN:
+            return
+        if fate < TOO_LATE:
+            work_ms = chance.uniform(300.0, 3_000.0)  # mostly
+        if fate < LONGER:
             longer = _acting(item, "invisible", chance.choice((50, 400, 1_000)))
             self.later(work_ms / 2, lambda: self._say(shard, longer))
+        elif fate < RETURNED:
+            self.later(work_ms / 2, lambda: self._say(shard, _acting(item, "return", None)))
+            if fate >= CHANGED_MIND:
+                return
         said = self._failed(item) if fails else item
         self.later(work_ms, lambda: self._say(shard, said))
 
