@@ -12,7 +12,8 @@ from shardmq.actors.protocol.retries import dlq_topic
 
 from .closing import Closable
 from .consumer import PullConsumer
-from .errors import InvalidArgument, NotSupported, TopicNotFound
+from .credentials import check_credentials
+from .errors import InvalidArgument, TopicNotFound
 from .groups import (
     GroupDescription,
     ResetQueue,
@@ -59,8 +60,7 @@ class Admin(Closable):
     def __init__(
         self, url: str | None = None, *, timeout: Duration = 10.0, credentials: Any = None
     ) -> None:
-        if credentials is not None:
-            raise NotSupported("credentials: access control comes with a later release")
+        check_credentials(credentials)
         self._url = url
         self._timeout_ms = ms_of(timeout, "timeout")
         if not self._timeout_ms:

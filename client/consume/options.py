@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, get_args
 
-from ..errors import InvalidArgument, NotSupported
+from ..credentials import check_credentials
+from ..errors import InvalidArgument
 
 __all__ = ["BUFFER_BYTES", "FETCH_BYTES", "FetcherOptions", "OnOutOfRange", "checked_consumer"]
 
@@ -36,8 +37,7 @@ def checked_consumer(
         InvalidArgument: one is out of its range; the message says which.
         NotSupported: credentials.
     """
-    if credentials is not None:
-        raise NotSupported("credentials: access control comes with a later release")
+    check_credentials(credentials)
     if on_out_of_range not in get_args(OnOutOfRange):
         allowed = ", ".join(get_args(OnOutOfRange))
         raise InvalidArgument(f"on_out_of_range is one of {allowed}, not {on_out_of_range!r}")

@@ -20,7 +20,8 @@ from shardmq.actors.protocol.tags import TagFilter, why_invalid_expression
 
 from ..consume.options import FETCH_BYTES, FetcherOptions
 from ..consume.positions import StartFrom, checked_start
-from ..errors import InvalidArgument, NotSupported
+from ..credentials import check_credentials
+from ..errors import InvalidArgument
 from ..times import Duration, epoch_ms_of, ms_of
 from ..topics import checked_name
 
@@ -117,8 +118,7 @@ def checked_push(
     Raises:
         InvalidArgument, NotSupported: one is not valid; the message says which.
     """
-    if credentials is not None:
-        raise NotSupported("credentials: access control comes with a later release")
+    check_credentials(credentials)
     if group is None:
         raise InvalidArgument("a push consumer needs a group", hint="give a `group`")
     concurrency = checked_count("concurrency", concurrency, CONCURRENCY_MAX)

@@ -8,6 +8,7 @@ from shardmq.actors.protocol.compress import CodecError, Compression, compress
 from shardmq.actors.protocol.messages import AckMode
 from shardmq.actors.protocol.names import why_invalid_group
 
+from ..credentials import check_credentials
 from ..errors import InvalidArgument, NotSupported
 from ..times import Duration, ms_of
 from .core import ProducerOptions
@@ -39,8 +40,7 @@ def checked_options(
         raise InvalidArgument(reason)
     if ack not in get_args(AckMode):
         raise InvalidArgument(f"ack is one of {', '.join(get_args(AckMode))}, not {ack!r}")
-    if credentials is not None:
-        raise NotSupported("credentials: access control comes with a later release")
+    check_credentials(credentials)
     if compression not in _CODECS:
         raise InvalidArgument(f"compression is None, 'zstd' or 'lz4', not {compression!r}")
     if type(buffer_bytes) is not int or buffer_bytes < 1:

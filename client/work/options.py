@@ -12,7 +12,8 @@ from shardmq.actors.protocol.limits import (
 )
 
 from ..consume.positions import StartFrom
-from ..errors import InvalidArgument, NotSupported
+from ..credentials import check_credentials
+from ..errors import InvalidArgument
 from ..group.options import GroupOptions, checked_count, checked_group
 from ..group.outcomes import (
     CAUSE_CHARS_MAX,
@@ -67,8 +68,7 @@ def checked_work(
     Raises:
         InvalidArgument, NotSupported: one is not valid; the message says which.
     """
-    if credentials is not None:
-        raise NotSupported("credentials: access control comes with a later release")
+    check_credentials(credentials)
     if group is None:
         raise InvalidArgument("a simple consumer needs a group", hint="give a `group`")
     member = checked_group(
