@@ -160,6 +160,7 @@ def reordered(history: History, logs: Logs) -> list[Violation]:
         last_offset = -1
         last_sequence: dict[int, int] = {}
         last_send: dict[tuple[str, str | None, int | None], int] = {}
+        sends_seen: set[int] = set()
         for stored in log.messages:
             where = f"queue {queue} offset {stored.offset}"
             if stored.offset <= last_offset:
@@ -173,6 +174,9 @@ def reordered(history: History, logs: Logs) -> list[Violation]:
             send = history.by_body.get(stored.body)
             if send is None or (send.key is None and send.queue_id is None):
                 continue  # without a key a part may be dealt anew, behind what was sent later
+            if history.copies and send.number in sends_seen:
+                continue  # the copy of a batch that was refused and dealt anew, see `twice`
+            sends_seen.add(send.number)
             lane = send.producer, send.key, send.queue_id
             if last_send.get(lane, -1) >= send.number:
                 text = f"{where}: send {send.number} of {lane} behind send {last_send[lane]}"

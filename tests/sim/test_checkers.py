@@ -194,6 +194,16 @@ def test_a_failed_send_may_be_stored_only_where_requests_are_copied() -> None:
     assert checkers.check_all(history, logs) == []
 
 
+def test_a_send_may_be_stored_twice_only_where_requests_are_copied() -> None:
+    history, logs = honest()
+    again = logs[1].messages[-1]._replace(offset=3, sequence=99, message_id=message_id(99))
+    logs[1].messages.append(again)
+    found = [one.rule for one in checkers.check_all(history, logs)]
+    assert {"twice", "reordered"} <= set(found)
+    history.copies = True
+    assert checkers.reordered(history, logs) == checkers.twice(history, logs) == []
+
+
 def test_what_retention_or_deletion_took_is_not_missed() -> None:
     history, logs = honest()
     logs[1] = QueueLog(2, 3, logs[1].messages[2:])
