@@ -23,6 +23,7 @@ SHELLS: dict[str, str] = {
     "actors/kernel/jobs.py": "the disk thread",
     "actors/kernel/listening.py": "listening descriptors",
     "actors/kernel/mailbox.py": "receives from sockets",
+    "actors/kernel/port.py": "sends through one socket",
     "actors/kernel/process.py": "a child process: signals, exit codes",
     "actors/kernel/randomness.py": "the system's random numbers",
     "actors/kernel/shell.py": "the loop around a core",

@@ -24,15 +24,15 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import zmq
-from zmq.backend import Socket as RawSocket
 
 from .connections import News
 from .late import LateLetters, Offer
 from .mailbox import Inbox
+from .port import Port
 from .ports import Letter
 from .sockets import (
     FRONT,
@@ -59,38 +59,6 @@ _POLLIN = int(zmq.POLLIN)
 _POLLOUT = int(zmq.POLLOUT)
 
 
-def _nobody_there(_frame: object, _flags: int) -> None:
-    raise zmq.Again
-
-
-class _Port:
-    """One socket that letters travel through."""
-
-    __slots__ = ("_send", "choked", "connected", "events", "inbox", "monitor", "name", "send")
-
-    def __init__(self, name: str, socket: zmq.Socket[bytes], inbox: Inbox) -> None:
-        self.name = name
-        self.inbox = inbox
-        self.monitor: zmq.Socket[bytes] | None = None
-        # The wrapper's `send` costs three times as much as the socket's own.
-        self._send: Callable[..., Any] = RawSocket.send.__get__(socket)
-        self.send = self._send
-        self.events: Callable[[int], Any] = socket.get
-        self.connected = False
-        self.choked = False
-
-    def turns(self, connected: bool) -> None:
-        """News of a link's connection."""
-        self.connected = connected
-        self.choked = False
-        self.send = self._send if connected else _nobody_there
-
-    @property
-    def up(self) -> bool:
-        """What the core was told: a link is up while it is connected and takes letters."""
-        return self.connected and not self.choked
-
-
 class Exchange:
     """The sockets of one actor. Used by the thread that made it, and by no other."""
 
@@ -102,13 +70,13 @@ class Exchange:
         """
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._epoll = select.epoll()
-        self._ports: dict[str, _Port] = {}
-        self._port_of_fd: dict[int, _Port] = {}
-        self._monitor_of_fd: dict[int, _Port] = {}
-        self._unsure: set[_Port] = set()
-        self._readable: list[_Port] = []
-        self._links_changed: list[_Port] = []
-        self._front: _Port | None = None
+        self._ports: dict[str, Port] = {}
+        self._port_of_fd: dict[int, Port] = {}
+        self._monitor_of_fd: dict[int, Port] = {}
+        self._unsure: set[Port] = set()
+        self._readable: list[Port] = []
+        self._links_changed: list[Port] = []
+        self._front: Port | None = None
         self._front_news = False
         self._newcomers: list[tuple[bytes, int]] = []
         self._news: list[News] = []
@@ -145,8 +113,8 @@ class Exchange:
             self._watch_monitor(port, monitor)
             self._links_changed.append(port)
 
-    def _add(self, name: str, socket: zmq.Socket[bytes], kind: str, plan: SocketPlan) -> _Port:
-        port = _Port(name, socket, Inbox(socket, name, kind, plan.opaque_bytes_min))
+    def _add(self, name: str, socket: zmq.Socket[bytes], kind: str, plan: SocketPlan) -> Port:
+        port = Port(name, socket, Inbox(socket, name, kind, plan.opaque_bytes_min))
         fd = descriptor_of(socket)
         self._ports[name] = port
         self._port_of_fd[fd] = port
@@ -154,7 +122,7 @@ class Exchange:
         self._unsure.add(port)
         return port
 
-    def _watch_monitor(self, port: _Port, monitor: zmq.Socket[bytes]) -> None:
+    def _watch_monitor(self, port: Port, monitor: zmq.Socket[bytes]) -> None:
         port.monitor = monitor
         fd = descriptor_of(monitor)
         self._monitor_of_fd[fd] = port
@@ -234,7 +202,7 @@ class Exchange:
         if self._front_news or self._newcomers:
             self._settle_connections(letters, calls)
 
-    def _drain(self, port: _Port, letters: list[Letter], calls: list[Letter]) -> bool:
+    def _drain(self, port: Port, letters: list[Letter], calls: list[Letter]) -> bool:
         emptied = port.inbox.drain(letters, calls)
         if not emptied or port.choked:
             self._unsure.add(port)
@@ -339,7 +307,7 @@ class Exchange:
         self.sent += len(letters)
         return failed
 
-    def _sent_at_second_try(self, port: _Port, letter: Letter, error: zmq.ZMQError) -> bool:
+    def _sent_at_second_try(self, port: Port, letter: Letter, error: zmq.ZMQError) -> bool:
         """A send looks at new pipes and new room only now and then; asking for events does. True
         also if the letter waits for room."""
         if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
@@ -366,7 +334,7 @@ class Exchange:
         self.choked.discard(peer)
         return Offer.SENT
 
-    def _choke(self, port: _Port) -> bool:
+    def _choke(self, port: Port) -> bool:
         """Marks a link that takes nothing; True if its core believed it to be up."""
         was_up, port.choked = port.up, True
         return was_up
