@@ -121,7 +121,7 @@ class Carrying:
         blocked = self._pick()
         if self._picked:
             self._carry(self._picked, now)
-            self._picked = [one for one in self._picked if _is_live(one)]
+            self._picked = [one for one in self._picked if one.period.is_live(one.at)]
         if self._picked:
             return
         if blocked:
@@ -132,7 +132,7 @@ class Carrying:
     def _pick(self) -> bool:
         """Pick the entries of a turn, those first that could not be carried by the last ones. True
         if the next one waits for the disk: its record cannot be read back yet."""
-        picked = self._picked = [one for one in self._picked if _is_live(one)]
+        picked = self._picked = [one for one in self._picked if one.period.is_live(one.at)]
         durable = self._journal.durable
         for _ in range(TURN_PLACES):
             period = self._period() if len(picked) < TURN_ENTRIES else None
@@ -141,7 +141,7 @@ class Carrying:
             if period.lsns[self._at] >= durable:
                 return True
             entry = NearEntry(period, self._at, period.due_ms)
-            if _is_live(entry):
+            if period.is_live(self._at):
                 picked.append(entry)
             self._at += 1
         return False
@@ -197,7 +197,3 @@ class Carrying:
         if no_room is not None:
             self._next_ms = now.mono_ms + no_room.retry_after_ms
         return no_room is None
-
-
-def _is_live(entry: NearEntry) -> bool:
-    return entry.period.live > 0 and not entry.period.has_ended(entry.at)

@@ -39,7 +39,7 @@ class Losses:
         """End those of `failed` that have not ended meanwhile."""
         by_record: dict[tuple[int, str], list[NearEntry]] = {}
         for entry, reason in failed:
-            if entry.period.live and not entry.period.has_ended(entry.at):
+            if entry.period.is_live(entry.at):
                 by_record.setdefault((entry.period.queue, reason), []).append(entry)
         for (queue, reason), found in by_record.items():
             names = [one.period.name(one.at) for one in found]

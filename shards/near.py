@@ -243,7 +243,7 @@ class Near:
     def _live(self, item: int) -> NearEntry | None:
         period = self._periods[item >> _PLACE_BITS & _NUMBER_MASK]
         at = item & _PLACE_MASK
-        if not period.live or period.has_ended(at):
+        if not period.is_live(at):
             return None
         return NearEntry(period, at, item >> _NUMBER_BITS + _PLACE_BITS)
 

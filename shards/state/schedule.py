@@ -134,8 +134,12 @@ class Period:
         self.unread_due_ms = min(self.unread_due_ms, due_ms)
         self.source_lsn = min(self.source_lsn, source_lsn)
 
+    def is_live(self, at: int) -> bool:
+        """True if the entry at that place has not ended, alone or with its whole queue."""
+        return self.live > 0 and not self.has_ended(at)
+
     def has_ended(self, at: int) -> bool:
-        """True if the entry at that place has ended."""
+        """True if the entry at that place was ended by its name."""
         return at >> 3 < len(self.ended) and self.ended[at >> 3] >> (at & 7) & 1 == 1
 
     def end(self, at: int) -> None:
