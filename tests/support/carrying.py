@@ -10,10 +10,11 @@ from itertools import pairwise
 from typing import Any
 
 from shardmq.actors.protocol.batch import BatchView, check_batch
+from shardmq.actors.protocol.group_messages import NackMessage
 from shardmq.shards.log.reader import iterate
 from shardmq.shards.log.record import LogRecord
 
-from .retrying import QUEUE, RetryingShard
+from .retrying import QUEUE, RETRIES, RetryingShard
 from .shards import batches_in
 
 KIB = 1024
@@ -44,6 +45,20 @@ class CarryingShard(RetryingShard):
                 return
             self.write(5, queue=queue)
         raise AssertionError(f"the log is kept from {self.journal.oldest} on, not from {lsn}")
+
+    def schedule_one(self, body: bytes = b"kept", delay_ms: int = YEAR_MS) -> int:
+        """Position of a message that is to come in a year."""
+        offset = self.fill(QUEUE, body).base_offset
+        self.nack(NackMessage(offset=offset, delay_ms=delay_ms))
+        return self.lsn_of(offset)
+
+    def figure(self, name: str) -> Any:
+        """One of those for the verb STATS."""
+        return self.core.stats()[name]
+
+    def bodies(self, queue: int = RETRIES) -> list[bytes]:
+        """What a reader of the queue gets."""
+        return [one.body for one in self.seen(queue)]
 
     def lsn_of(self, offset: int, queue: int = QUEUE) -> int:
         """Position of the batch with that message."""

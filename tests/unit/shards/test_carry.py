@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from shardmq.actors.protocol.codes import Code
@@ -24,41 +22,26 @@ def shard() -> CarryingShard:
     return CarryingShard()
 
 
-def stats(shard: CarryingShard, name: str) -> Any:
-    return shard.core.stats()[name]
-
-
-def bodies(shard: CarryingShard, queue: int = RETRIES) -> list[bytes]:
-    return [one.body for one in shard.seen(queue)]
-
-
-def schedule_one(shard: CarryingShard, body: bytes = b"kept", delay_ms: int = YEAR_MS) -> int:
-    """Position of a message that is to come in a year."""
-    offset = shard.fill(QUEUE, body).base_offset
-    shard.nack(NackMessage(offset=offset, delay_ms=delay_ms))
-    return shard.lsn_of(offset)
-
-
 # ------------------------------------------------------------------ it goes, and comes
 
 
 def test_a_message_due_in_a_year_outlives_a_log_of_less(shard: CarryingShard) -> None:
-    lsn = schedule_one(shard)
+    lsn = shard.schedule_one()
     shard.write_past(lsn + 1)
     assert shard.journal.stats().segments < 6
-    assert stats(shard, "schedule_carried") >= 1
-    assert stats(shard, "schedule_keeps_bytes") <= 256 * KIB
+    assert shard.figure("schedule_carried") >= 1
+    assert shard.figure("schedule_keeps_bytes") <= 256 * KIB
     shard.restart(power_cut=True)
     shard.write()
     assert shard.release() == pytest.approx(YEAR_MS, rel=0.01)
-    assert bodies(shard) == []
+    assert shard.bodies() == []
     shard.clock.advance(YEAR_MS)
     assert shard.release() == 0
-    assert bodies(shard) == [b"kept"]
-    assert stats(shard, "schedule_lost") == 0
+    assert shard.bodies() == [b"kept"]
+    assert shard.figure("schedule_lost") == 0
     shard.restart(power_cut=True)
     assert shard.release() == 0
-    assert bodies(shard) == [b"kept"]
+    assert shard.bodies() == [b"kept"]
 
 
 def life(shard: CarryingShard) -> None:
@@ -92,8 +75,8 @@ def test_what_was_carried_says_what_it_would_have_said() -> None:
     plain, carried = CarryingShard(retention_bytes=None), CarryingShard()
     for shard in (plain, carried):
         life(shard)
-    assert stats(plain, "schedule_carried") == 0
-    assert stats(carried, "schedule_carried") >= 12
+    assert plain.figure("schedule_carried") == 0
+    assert carried.figure("schedule_carried") >= 12
     assert carried.journal.oldest > 512 * KIB
     assert carried.full(DEAD) == plain.full(DEAD)
     assert len(plain.full(DEAD)) == 3
@@ -102,7 +85,7 @@ def test_what_was_carried_says_what_it_would_have_said() -> None:
 
 
 def test_it_is_carried_as_often_as_it_must(shard: CarryingShard) -> None:
-    lsns = [schedule_one(shard)]
+    lsns = [shard.schedule_one()]
     while len(lsns) < 4:
         shard.write_past(lsns[-1] + 1)
         lsns.append(shard.state.schedule.source_lsn())
@@ -117,15 +100,15 @@ def test_it_is_carried_as_often_as_it_must(shard: CarryingShard) -> None:
 
 def test_age_and_bytes_alike_let_the_log_go() -> None:
     shard = CarryingShard(retention_bytes=None, retention_ms=60_000)
-    lsn = schedule_one(shard)
+    lsn = shard.schedule_one()
     shard.write_past(lsn + 1)
     assert shard.journal.earliest(QUEUE) is None
     assert shard.state.queues.at(QUEUE).earliest == 1
 
 
 def test_a_consumers_own_queues_go_as_retention_wishes(shard: CarryingShard) -> None:
-    schedule_one(shard)
-    schedule_one(shard, b"later")
+    shard.schedule_one()
+    shard.schedule_one(b"later")
     shard.write(60)
     reply = shard.fetch((OTHER, 0))
     assert reply.header.queues[0].code == Code.OFFSET_OUT_OF_RANGE
@@ -134,21 +117,21 @@ def test_a_consumers_own_queues_go_as_retention_wishes(shard: CarryingShard) -> 
 
 
 def test_what_was_carried_is_in_no_queue_that_can_be_asked_for(shard: CarryingShard) -> None:
-    shard.write_past(schedule_one(shard) + 1)
+    shard.write_past(shard.schedule_one() + 1)
     assert shard.state.queues.at(CARRIED_QUEUE).next > 0
     assert shard.fetch((CARRIED_QUEUE, 0)).header.queues[0].code == Code.STALE_ROUTE
     assert shard.produce(CARRIED_QUEUE, batch([b"x"])).code == Code.STALE_ROUTE
 
 
 def test_what_nobody_needs_any_more_goes_like_anything_else(shard: CarryingShard) -> None:
-    shard.write_past(schedule_one(shard) + 1)
+    shard.write_past(shard.schedule_one() + 1)
     shard.clock.advance(YEAR_MS)
     shard.release()
-    carried = stats(shard, "schedule_carried")
+    carried = shard.figure("schedule_carried")
     shard.write_past(shard.journal.end)
     assert shard.journal.earliest(CARRIED_QUEUE) is None
-    assert stats(shard, "schedule_carried") == carried
-    assert stats(shard, "schedule_keeps_bytes") == 0
+    assert shard.figure("schedule_carried") == carried
+    assert shard.figure("schedule_keeps_bytes") == 0
 
 
 # ------------------------------------------------------------------ many, and pieces
@@ -174,7 +157,7 @@ def test_many_messages_come_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shard.digests() == digests
     shard.clock.advance(8 * 24 * HOUR_MS)
     shard.release()
-    assert sorted(map(int, bodies(shard))) == list(range(1_000))
+    assert sorted(map(int, shard.bodies())) == list(range(1_000))
 
 
 def test_a_turn_carries_a_piece(shard: CarryingShard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,11 +200,11 @@ def test_what_was_decided_a_moment_ago_waits_for_the_disk() -> None:
     for _ in range(3):
         shard.clock.advance(30)
         shard.turn()
-    assert (stats(shard, "schedule_carried"), stats(shard, "schedule_lost")) == (0, 0)
+    assert (shard.figure("schedule_carried"), shard.figure("schedule_lost")) == (0, 0)
     shard.sync()
     shard.clock.advance(30)
     shard.turn()
-    assert stats(shard, "schedule_carried") == 1
+    assert shard.figure("schedule_carried") == 1
     assert not shard.journal.drop_guard(0, end)
     shard.sync()
     assert shard.journal.drop_guard(0, end)
@@ -243,31 +226,31 @@ def test_a_late_decision_about_an_old_message_asks_anew() -> None:
     assert not shard.journal.drop_guard(0, end)
     shard.sync()
     assert shard.journal.drop_guard(0, end)
-    assert bodies(shard, DEAD) == [b"old"]
+    assert shard.bodies(DEAD) == [b"old"]
 
 
 # ------------------------------------------------------------------ what ends meanwhile
 
 
 def test_what_goes_with_its_queue_is_carried_no_more(shard: CarryingShard) -> None:
-    lsn = schedule_one(shard)
+    lsn = shard.schedule_one()
     shard.define(live=[1, 3])
     shard.write_past(lsn + 1)
-    assert stats(shard, "schedule_carried") == 0
+    assert shard.figure("schedule_carried") == 0
     assert len(shard.state.schedule) == 0
 
 
 def test_what_was_carried_goes_with_its_queue(shard: CarryingShard) -> None:
-    shard.write_past(schedule_one(shard) + 1)
+    shard.write_past(shard.schedule_one() + 1)
     shard.define(live=[1, 3])
     assert (len(shard.state.schedule), shard.state.schedule.source_lsn()) == (0, NEVER)
     shard.clock.advance(YEAR_MS)
     assert shard.release() == 0
-    assert stats(shard, "schedule_lost") == 0
+    assert shard.figure("schedule_lost") == 0
 
 
 def test_a_deleted_topics_message_is_carried_and_comes(shard: CarryingShard) -> None:
-    lsn = schedule_one(shard)
+    lsn = shard.schedule_one()
     shard.define(live=[2, 3])
     shard.define(topic("others", 9, (OTHER + 1,)))
     shard.write_past(lsn + 1, OTHER + 1)
@@ -286,7 +269,7 @@ def test_a_dead_letter_that_waits_for_room_is_carried(
         without.setattr(release, "no_room_to_finish", lambda journal, size: no_room)
         shard.nack(NackMessage(offset=offset, dead=True, cause="c", detail="d"))
         shard.write_past(shard.lsn_of(offset) + 1)
-        assert bodies(shard, DEAD) == []
+        assert shard.bodies(DEAD) == []
     shard.pass_time(1_000)
     shard.settle()
     (seen,) = shard.seen(DEAD)
@@ -298,26 +281,26 @@ def test_a_dead_letter_that_waits_for_room_is_carried(
 def test_a_message_that_the_disk_lost_ends_loudly_and_lets_the_log_go(
     shard: CarryingShard, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lsn = schedule_one(shard, b"rotten")
-    schedule_one(shard)
+    lsn = shard.schedule_one(b"rotten")
+    shard.schedule_one()
     path, position = shard.path_at(lsn)
     shard.disk.rot(path, position + 130, b"\xee\xee")
     shard.write_past(lsn + 1)
-    assert stats(shard, "schedule_lost") == 1
+    assert shard.figure("schedule_lost") == 1
     assert "scheduled messages are lost" in caplog.text
     shard.clock.advance(YEAR_MS)
     shard.release()
-    assert bodies(shard) == [b"kept"]
+    assert shard.bodies() == [b"kept"]
 
 
 def test_so_does_a_decision_that_the_disk_lost(shard: CarryingShard) -> None:
-    first = schedule_one(shard)
+    first = shard.schedule_one()
     record = next(one for one in shard.records() if one.lsn > first and one.kind == 2)
-    schedule_one(shard, b"other")
+    shard.schedule_one(b"other")
     path, position = shard.path_at(record.lsn)
     shard.disk.rot(path, position + 70, b"\xee\xee")
     shard.write_past(first + 1)
-    assert stats(shard, "schedule_lost") == 1
+    assert shard.figure("schedule_lost") == 1
     shard.clock.advance(YEAR_MS)
     shard.release()
-    assert bodies(shard) == [b"other"]
+    assert shard.bodies() == [b"other"]

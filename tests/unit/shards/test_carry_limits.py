@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 
 from shardmq.actors.kernel.ports import Refusal
-from shardmq.actors.protocol.group_messages import NackMessage
 from shardmq.shards import carry_copies
 from shardmq.shards.copies import same_of
 from support.carrying import KIB, OTHER, YEAR_MS, CarryingShard
-from support.retrying import QUEUE, RETRIES
 from support.shards import batch
 
 
@@ -20,26 +18,11 @@ def shard() -> CarryingShard:
     return CarryingShard()
 
 
-def stats(shard: CarryingShard, name: str) -> Any:
-    return shard.core.stats()[name]
-
-
-def bodies(shard: CarryingShard, queue: int = RETRIES) -> list[bytes]:
-    return [one.body for one in shard.seen(queue)]
-
-
-def schedule_one(shard: CarryingShard, body: bytes = b"kept", delay_ms: int = YEAR_MS) -> int:
-    """Position of a message that is to come in a year."""
-    offset = shard.fill(QUEUE, body).base_offset
-    shard.nack(NackMessage(offset=offset, delay_ms=delay_ms))
-    return shard.lsn_of(offset)
-
-
 @pytest.mark.parametrize("refusal", [Refusal.BUSY, Refusal.DISK_FULL])
 def test_what_cannot_be_carried_holds_the_log_back(
     shard: CarryingShard, monkeypatch: pytest.MonkeyPatch, refusal: Refusal
 ) -> None:
-    lsn = schedule_one(shard, b"k" * 5 * KIB)
+    lsn = shard.schedule_one(b"k" * 5 * KIB)
 
     def refused(size: int) -> Refusal | None:
         return refusal if size > 4 * KIB else None
@@ -48,7 +31,7 @@ def test_what_cannot_be_carried_holds_the_log_back(
         without.setattr(shard.journal, "refusal_to_finish", refused)
         shard.write(60)
         assert shard.journal.oldest <= lsn
-        assert stats(shard, "schedule_keeps_bytes") > 512 * KIB
+        assert shard.figure("schedule_keeps_bytes") > 512 * KIB
     shard.write_past(lsn + 1)
     assert shard.journal.stats().segments < 6
 
@@ -56,8 +39,8 @@ def test_what_cannot_be_carried_holds_the_log_back(
 def test_a_bug_in_one_message_holds_the_log_back(
     shard: CarryingShard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lsn = schedule_one(shard)
-    schedule_one(shard, b"other")
+    lsn = shard.schedule_one()
+    shard.schedule_one(b"other")
 
     def failing(stored: Any, scheduled: Any, name: Any, at_offset: int) -> Any:
         if at_offset == 0:
@@ -68,19 +51,19 @@ def test_a_bug_in_one_message_holds_the_log_back(
         without.setattr(carry_copies, "same_of", failing)
         shard.write(60)
         assert shard.journal.oldest <= lsn
-        assert stats(shard, "internal_errors") >= 1
-        assert stats(shard, "schedule_carried") >= 1
+        assert shard.figure("internal_errors") >= 1
+        assert shard.figure("schedule_carried") >= 1
     shard.pass_time(60_000)
     shard.write_past(lsn + 1)
     shard.clock.advance(YEAR_MS)
     shard.release()
-    assert sorted(bodies(shard)) == [b"kept", b"other"]
+    assert sorted(shard.bodies()) == [b"kept", b"other"]
 
 
 def test_a_log_of_what_is_scheduled_is_not_copied_round_and_round(shard: CarryingShard) -> None:
     """Carrying makes it no smaller, so it grows beyond its retention, and rests."""
     for _ in range(40):
-        schedule_one(shard, b"k" * 10 * KIB)
+        shard.schedule_one(b"k" * 10 * KIB)
     for _ in range(200):
         shard.pass_time(1_000)
     end = shard.journal.end
@@ -93,7 +76,7 @@ def test_a_log_of_what_is_scheduled_is_not_copied_round_and_round(shard: Carryin
     assert shard.journal.end - end < 3 * 300 * 10 * KIB
     shard.clock.advance(YEAR_MS)
     shard.release()
-    assert (stats(shard, "schedule_released"), stats(shard, "schedule_lost")) == (40, 0)
+    assert (shard.figure("schedule_released"), shard.figure("schedule_lost")) == (40, 0)
 
 
 def test_a_disk_that_is_getting_full_gets_free_again() -> None:
@@ -105,7 +88,7 @@ def test_a_disk_that_is_getting_full_gets_free_again() -> None:
     )  # fmt: skip
     shard.disk.capacity_bytes = 24 * small
     for _ in range(3):
-        schedule_one(shard)
+        shard.schedule_one()
     for at in range(1_000):
         frame = batch([b"x" * 10 * KIB], producer_id=5, sequence=at)
         shard.produce(OTHER, frame)
@@ -113,4 +96,4 @@ def test_a_disk_that_is_getting_full_gets_free_again() -> None:
     assert shard.journal.oldest > 40 * small
     shard.clock.advance(YEAR_MS)
     shard.release()
-    assert bodies(shard) == [b"kept"] * 3
+    assert shard.bodies() == [b"kept"] * 3
