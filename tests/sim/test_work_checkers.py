@@ -147,6 +147,10 @@ HONEST: dict[str, Callable[[], Story]] = {
     "failed, and given again after the delay": lambda: (
         Story().given(1).said(1, act="nack", delay_ms=5).at(8).given(2, attempt=2)
     ),
+    "returned when a power cut may have hidden that it had become a dead letter": lambda: (
+        Story("work_fifo").given(1).at(200).given(2, attempt=2).at(400).given(3, attempt=3)
+        .killed(power_cut=True).at(600).said(3, act="return").buried(0, 3).given(4, 1, 2)
+    ),
     "failed twice with one receipt": lambda: (
         Story().given(1).said(1, act="nack", delay_ms=5).at(300).said(1, act="nack", delay_ms=5)
     ),

@@ -272,11 +272,17 @@ class Replay:
             return  # said again
         if item.act == "return":
             is_its = known.receipt == item.receipt and known.is_back is False
-            if is_sure and is_its and not known.hidden and not known.may_be_done:
+            is_held = is_its and known.until_max_ms > said.wall_ms
+            may_be_other = known.hidden or known.power_cuts or known.may_be_done
+            if is_sure and is_held and not may_be_other:
                 known.attempt -= 1
                 known.there_ms = said.at_ms
             else:
                 known.may_be_returned = True
+                # One that was handed out for the last time may be a dead letter, which is done.
+                is_over = known.until_ms <= said.wall_ms or known.power_cuts > 0
+                attempts_max = self._groups[said.group_id].max_attempts
+                known.may_be_done |= is_over and known.may_be_dead(attempts_max)
         self._move(said, known, is_sure=is_sure and not known.may_be_done)
 
     def _move(self, said: Said, known: Message, *, is_sure: bool) -> None:
