@@ -8,7 +8,6 @@ keeps the next fetch in flight, and the membership alive.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from time import monotonic
@@ -20,10 +19,11 @@ from .consume.fetcher import Fetcher
 from .consume.options import BUFFER_BYTES, FETCH_BYTES, OnOutOfRange, checked_consumer
 from .consume.positions import StartFrom, assigned, checked_start, positions_of
 from .consume.reader import Reader
-from .errors import InvalidArgument, ShardMQError
+from .errors import InvalidArgument
 from .group.acks import Commit
 from .group.mode import Mode
 from .group.options import checked_group
+from .group.parting import Parting, warn_of
 from .group.pull import PullGroup
 from .groups import cursors_of
 from .link.asking import Flow
@@ -37,7 +37,6 @@ from .times import Duration, When, ms_of
 __all__ = ["PullConsumer"]
 
 T = TypeVar("T")
-_log = logging.getLogger("shardmq.client")
 
 
 class PullConsumer(Closable):
@@ -281,19 +280,21 @@ class PullConsumer(Closable):
     # --------------------------------------------------------------------------------- ending
 
     def close(self) -> None:
-        """Gives the connection back, after a last commit. May be called again, and ends an
-        iteration."""
+        """Gives the connection back, after a last commit, for which a broker that is away is waited
+        for a second at most. May be called again, and ends an iteration."""
         self._close(done=True)
 
     def _close(self, *, done: bool) -> None:
         if not self._closed:
             self._closed = True
-            self._leave(done)
-            with self._connection.lock:
-                self._reader.current = None
-                self._fetcher.close()
-                self._connection.turn()
-            release(self._connection)
+            try:
+                self._leave(done)
+            finally:
+                with self._connection.lock:
+                    self._reader.current = None
+                    self._fetcher.close()
+                    self._connection.turn()
+                release(self._connection)
 
     def __exit__(self, kind: object = None, *_: object) -> None:
         self._close(done=kind is None)
@@ -339,17 +340,24 @@ class PullConsumer(Closable):
         group, self._group = self._group, None
         if group is None:
             return
-        commits: list[Commit] = []
-        self._connection.run(lambda now: commits.append(group.closing(now, done=done)))
+        connection, core = self._connection, group.core
+        with connection.lock:
+            parting = Parting(connection.core, now())
         try:
-            self._settle(commits[0])
-        except ShardMQError as error:
-            _log.warning("the last commit failed, some messages come again: %s", error)
-        self._connection.run(group.core.leave)
-        membership = group.core.membership
-        self._connection.wait(lambda: membership.has_left, self._timeout_ms)
-        with self._connection.lock:
-            group.core.close()
+            last: list[Commit] = []
+            connection.run(lambda now: last.append(group.closing(now, done=done)))
+            commit = last[0]
+            connection.wait(parting.unless_alone(lambda: commit.settled), self._timeout_ms)
+            commit.warn()
+            connection.run(core.leave)
+            gone = parting.unless_alone(lambda: core.membership.has_left)
+            connection.wait(gone, self._timeout_ms)
+            warn_of(core.options.group, left=core.membership.has_left)
+        finally:
+            with connection.lock:
+                parting.end()
+                core.leave(now())  # perhaps somebody interrupted the wait
+                core.close()
 
     def _send_fetches(self) -> None:
         with self._connection.lock:

@@ -24,6 +24,7 @@ from .group.acks import Commit
 from .group.failures import FailureLog
 from .group.mode import Mode
 from .group.options import checked_count, checked_push
+from .group.parting import Parting, warn_of
 from .group.push import PushGroup
 from .group.work import Listener, Work, run
 from .link.sharing import acquire, release
@@ -211,24 +212,25 @@ class PushConsumer(Closable):
     # ------------------------------------------------------------------------------------ ending
 
     def close(self) -> None:
-        """Lets listeners finish what they are at, acks it and leaves the group. May be called
-        again; from a listener it is the same as `stop`."""
+        """Lets listeners finish what they are at, acks it and leaves the group. A broker that is
+        away is waited for a second at most: its leases run out, and what was not acked comes again.
+        May be called again; from a listener it is the same as `stop`."""
         if threading.current_thread() in self._workers:
             self.stop()
             return
         if self._closed:
             return
         self._closed = self._stop_wanted = True
-        group = self._group
-        if group is not None:
-            self._leave(group)
-        with self._connection.lock:
-            self._fetcher.close()
-            self._connection.turn()
-        for worker in list(self._workers):
-            worker.join(JOIN_SECONDS if not self._stuck else 0.0)
-        self._failures.close()
-        release(self._connection)
+        try:
+            if self._group is not None and self._leave(self._group):
+                for worker in list(self._workers):
+                    worker.join(JOIN_SECONDS if not self._stuck else 0.0)
+        finally:
+            with self._connection.lock:
+                self._fetcher.close()
+                self._connection.turn()
+            self._failures.close()
+            release(self._connection)
 
     # ----------------------------------------------------------------------------------- workers
 
@@ -305,28 +307,38 @@ class PushConsumer(Closable):
 
     # ------------------------------------------------------------------------------------ inside
 
-    def _leave(self, group: PushGroup) -> None:
-        with self._connection.lock:
+    def _leave(self, group: PushGroup) -> bool:
+        """True if no listener is at work any more."""
+        connection, settings, core = self._connection, self._settings, group.core
+        with connection.lock:
+            parting = Parting(connection.core, now())
             self._ending = True
             group.drain()
             while self._idle:
                 self._idle.pop().release()
-        if not self._connection.wait(lambda: group.is_drained, self._settings.drain_ms):
-            _log.warning("listeners did not end in time: their messages come again")
-        commits: list[Commit] = []
-        self._connection.run(lambda now: commits.append(group.commit(now)))
         try:
-            in_time = self._connection.wait(lambda: commits[0].settled, self._settings.timeout_ms)
-            fault = commits[0].fault_of(in_time)
-            if fault is not None:
-                raise fault
-        except ShardMQError as error:
-            _log.warning("the last commit failed, some messages come again: %s", error)
-        self._connection.run(group.core.leave)
-        membership = group.core.membership
-        self._connection.wait(lambda: membership.has_left, self._settings.timeout_ms)
-        with self._connection.lock:
-            group.close()
+            connection.wait(
+                lambda: group.is_drained or (parting.is_alone and group.is_quiet), settings.drain_ms
+            )
+            is_quiet = group.is_quiet
+            if not is_quiet:
+                _log.warning("listeners did not end in time: their messages come again")
+            last: list[Commit] = []
+            connection.run(lambda now: last.append(group.commit(now)))
+            commit = last[0]
+            connection.wait(parting.unless_alone(lambda: commit.settled), settings.timeout_ms)
+            commit.warn()
+            connection.run(core.leave)
+            gone = parting.unless_alone(lambda: core.membership.has_left)
+            connection.wait(gone, settings.timeout_ms)
+            left, failures = core.membership.has_left, group.nacker.untold
+            warn_of(core.options.group, left=left, failures=failures)
+        finally:
+            with connection.lock:
+                parting.end()
+                core.leave(now())  # perhaps somebody interrupted the wait
+                group.close()
+        return is_quiet
 
 
 def checked_listener(listener: Any, batch: int | None) -> Listener:

@@ -16,6 +16,7 @@ from .closing import Closable
 from .consume.positions import StartFrom
 from .errors import ClosedError, InvalidArgument, ShardMQError
 from .group.mode import Mode
+from .group.parting import Parting, warn_of
 from .link.sharing import acquire, release
 from .link.wire import now
 from .naming import unique_name
@@ -213,7 +214,8 @@ class SimpleConsumer(Closable):
     def close(self) -> None:
         """Leaves the group, once what other threads settle is settled; their `receive` ends with
         ClosedError, and what is just being handed out to them goes back. Messages in the user's
-        hands stay invisible until their time. May be called again."""
+        hands stay invisible until their time. A broker that is away is waited for a second at most.
+        May be called again."""
         if not self._ending.acquire(blocking=False):
             return
         connection = self._connection
@@ -230,15 +232,23 @@ class SimpleConsumer(Closable):
 
     def _leave(self, group: WorkCore) -> None:
         connection, timeout_ms = self._connection, self._settings.timeout_ms
+        receiver, settler, membership = group.receiver, group.settler, group.membership
         error = ClosedError("consumer")
+        with connection.lock:
+            parting = Parting(connection.core, now())
+        unless_alone = parting.unless_alone
         try:
-            connection.run(partial(group.receiver.stop, error))
-            connection.wait(lambda: group.receiver.is_idle, min(RETURN_MS, timeout_ms))
-            connection.wait(lambda: group.settler.is_idle, timeout_ms)
-            connection.run(group.membership.leave)
-            connection.wait(lambda: group.membership.has_left, timeout_ms)
+            connection.run(partial(receiver.stop, error))
+            connection.wait(unless_alone(lambda: receiver.is_idle), min(RETURN_MS, timeout_ms))
+            connection.wait(unless_alone(lambda: settler.is_idle), timeout_ms)
+            connection.run(membership.leave)
+            connection.wait(unless_alone(lambda: membership.has_left), timeout_ms)
+            name, left = self._settings.member.group, membership.has_left
+            warn_of(name, left=left, settlements=settler.untold)
         finally:
             with connection.lock:
+                parting.end()
+                membership.leave(now())  # perhaps somebody interrupted the wait
                 group.close(error)
                 connection.turn()
 

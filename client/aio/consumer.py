@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
 
@@ -11,10 +10,11 @@ from ..consume.fetcher import Fetcher
 from ..consume.options import BUFFER_BYTES, FETCH_BYTES, OnOutOfRange, checked_consumer
 from ..consume.positions import StartFrom, assigned, checked_start, positions_of
 from ..consume.reader import Reader
-from ..errors import InvalidArgument, ShardMQError
+from ..errors import InvalidArgument
 from ..group.acks import Commit
 from ..group.mode import Mode
 from ..group.options import checked_group
+from ..group.parting import Parting, warn_of
 from ..group.pull import PullGroup
 from ..groups import cursors_of
 from ..link.asking import Flow
@@ -27,7 +27,6 @@ from .link import acquire, release, run_flow
 __all__ = ["PullConsumer"]
 
 T = TypeVar("T")
-_log = logging.getLogger("shardmq.client")
 
 
 class PullConsumer(AsyncClosable):
@@ -222,11 +221,13 @@ class PullConsumer(AsyncClosable):
     async def _close(self, *, done: bool) -> None:
         if not self._closed:
             self._closed = True
-            await self._leave(done)
-            self._reader.current = None
-            self._fetcher.close()
-            self._connection.turn()
-            release(self._connection)
+            try:
+                await self._leave(done)
+            finally:
+                self._reader.current = None
+                self._fetcher.close()
+                self._connection.turn()
+                release(self._connection)
 
     async def __aexit__(self, kind: object = None, *_: object) -> None:
         await self._close(done=kind is None)
@@ -266,16 +267,21 @@ class PullConsumer(AsyncClosable):
         group, self._group = self._group, None
         if group is None:
             return
-        commits: list[Commit] = []
-        self._connection.run(lambda now: commits.append(group.closing(now, done=done)))
+        connection, core = self._connection, group.core
+        parting = Parting(connection.core, now())
         try:
-            await self._settle(commits[0])
-        except ShardMQError as error:
-            _log.warning("the last commit failed, some messages come again: %s", error)
-        self._connection.run(group.core.leave)
-        membership = group.core.membership
-        await self._connection.wait(lambda: membership.has_left, self._timeout_ms)
-        group.core.close()
+            commit = group.closing(now(), done=done)
+            connection.turn()
+            await connection.wait(parting.unless_alone(lambda: commit.settled), self._timeout_ms)
+            commit.warn()
+            connection.run(core.leave)
+            gone = parting.unless_alone(lambda: core.membership.has_left)
+            await connection.wait(gone, self._timeout_ms)
+            warn_of(core.options.group, left=core.membership.has_left)
+        finally:
+            parting.end()
+            core.leave(now())  # perhaps somebody cancelled the wait
+            core.close()
 
     async def _seek_all(self, topic: str, start: StartFrom, queue_id: int | None) -> None:
         await self._started()

@@ -17,11 +17,11 @@ from ..closing import AsyncClosable
 from ..consume.fetcher import Fetcher
 from ..consume.positions import StartFrom
 from ..errors import InvalidArgument, ShardMQError
-from ..group.acks import Commit
 from ..group.failures import FailureLog
 from ..group.mode import Mode
 from ..group.options import checked_push
 from ..group.outcomes import failure_of, steered
+from ..group.parting import Parting, warn_of
 from ..group.push import PushGroup
 from ..group.work import Listener, Work
 from ..link.wire import now
@@ -164,15 +164,19 @@ class PushConsumer(AsyncClosable):
         if self._closed:
             return
         self._closed = self._stop_wanted = True
-        if self._group is not None:
-            await self._leave(self._group)
-        self._fetcher.close()
-        self._connection.turn()
-        for worker in list(self._workers):
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
-        self._failures.close()
-        release(self._connection)
+        try:
+            if self._group is not None:
+                await self._leave(self._group)
+        finally:
+            self._fetcher.close()
+            self._connection.turn()
+            for worker in list(self._workers):
+                worker.cancel()
+            self._failures.close()
+            try:
+                await asyncio.gather(*self._workers, return_exceptions=True)
+            finally:
+                release(self._connection)
 
     # ----------------------------------------------------------------------------------- workers
 
@@ -248,24 +252,28 @@ class PushConsumer(AsyncClosable):
     # ------------------------------------------------------------------------------------ inside
 
     async def _leave(self, group: PushGroup) -> None:
+        connection, settings, core = self._connection, self._settings, group.core
+        parting = Parting(connection.core, now())
         self._ending = True
         group.drain()
         while self._idle:
             self._news()
-        if not await self._connection.wait(lambda: group.is_drained, self._settings.drain_ms):
-            _log.warning("listeners did not end in time: their messages come again")
-        commits: list[Commit] = []
-        self._connection.run(lambda now: commits.append(group.commit(now)))
         try:
-            in_time = await self._connection.wait(
-                lambda: commits[0].settled, self._settings.timeout_ms
+            await connection.wait(
+                lambda: group.is_drained or (parting.is_alone and group.is_quiet), settings.drain_ms
             )
-            fault = commits[0].fault_of(in_time)
-            if fault is not None:
-                raise fault
-        except ShardMQError as error:
-            _log.warning("the last commit failed, some messages come again: %s", error)
-        self._connection.run(group.core.leave)
-        membership = group.core.membership
-        await self._connection.wait(lambda: membership.has_left, self._settings.timeout_ms)
-        group.close()
+            if not group.is_quiet:
+                _log.warning("listeners did not end in time: their messages come again")
+            commit = group.commit(now())
+            connection.turn()
+            await connection.wait(parting.unless_alone(lambda: commit.settled), settings.timeout_ms)
+            commit.warn()
+            connection.run(core.leave)
+            gone = parting.unless_alone(lambda: core.membership.has_left)
+            await connection.wait(gone, settings.timeout_ms)
+            left, failures = core.membership.has_left, group.nacker.untold
+            warn_of(core.options.group, left=left, failures=failures)
+        finally:
+            parting.end()
+            core.leave(now())  # perhaps somebody cancelled the wait
+            group.close()

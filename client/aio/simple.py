@@ -11,6 +11,7 @@ from ..closing import AsyncClosable
 from ..consume.positions import StartFrom
 from ..errors import ClosedError, InvalidArgument, ShardMQError
 from ..group.mode import Mode
+from ..group.parting import Parting, warn_of
 from ..link.wire import now
 from ..naming import unique_name
 from ..received import ReceivedMessage
@@ -169,15 +170,24 @@ class SimpleConsumer(AsyncClosable):
 
     async def _leave(self, group: WorkCore) -> None:
         connection, timeout_ms = self._connection, self._settings.timeout_ms
+        receiver, settler, membership = group.receiver, group.settler, group.membership
         error = ClosedError("consumer")
+        parting = Parting(connection.core, now())
+        unless_alone = parting.unless_alone
         try:
-            connection.run(partial(group.receiver.stop, error))
-            await connection.wait(lambda: group.receiver.is_idle, min(RETURN_MS, timeout_ms))
-            await connection.wait(lambda: group.settler.is_idle, timeout_ms)
-            connection.run(group.membership.leave)
-            await connection.wait(lambda: group.membership.has_left, timeout_ms)
+            connection.run(partial(receiver.stop, error))
+            at_most_ms = min(RETURN_MS, timeout_ms)
+            await connection.wait(unless_alone(lambda: receiver.is_idle), at_most_ms)
+            await connection.wait(unless_alone(lambda: settler.is_idle), timeout_ms)
+            connection.run(membership.leave)
+            await connection.wait(unless_alone(lambda: membership.has_left), timeout_ms)
+            name, left = self._settings.member.group, membership.has_left
+            warn_of(name, left=left, settlements=settler.untold)
         finally:
+            parting.end()
+            membership.leave(now())  # perhaps somebody cancelled the wait
             group.close(error)
+            connection.turn()
 
     async def _started(self) -> WorkCore:
         self._check_open()

@@ -44,11 +44,24 @@ class Commit:
     def settled(self) -> bool:
         return self.error is not None or not self._wanted
 
+    @property
+    def untold(self) -> str:
+        """The queues that are not durable, for people."""
+        return ", ".join(sorted(tracker.name for tracker in self._wanted))
+
     def fault_of(self, in_time: bool) -> ShardMQError | None:
         """Why it is not all durable, of a commit that was settled, or was not `in_time`."""
         if self.error is None and not in_time:
             return TimedOut("the broker did not answer a commit in time")
         return self.error
+
+    def warn(self) -> None:
+        """Logs what of the last commit of a member is not durable."""
+        fault = self.fault_of(self.settled)
+        if fault is not None:
+            _log.warning(
+                "the last commit failed, some messages of %s come again: %s", self.untold, fault
+            )
 
     def waits_for(self, tracker: Tracker) -> bool:
         return self.error is None and tracker in self._wanted

@@ -69,13 +69,19 @@ class Nacker:
         self._refused = refused
         self._waiting: dict[int, deque[_Waiting]] = {}
         """By shard."""
-        self._calls: dict[int, Call] = {}
+        self._calls: dict[int, tuple[Call, Sequence[_Waiting]]] = {}
         self._is_closed = False
 
     @property
     def is_idle(self) -> bool:
         """True if every failure was told."""
         return not self._calls and not any(self._waiting.values())
+
+    @property
+    def untold(self) -> int:
+        """Failures that no shard is known to have."""
+        told = [told for _, told in self._calls.values()]
+        return sum(map(len, (*told, *self._waiting.values())))
 
     def add(
         self, tracker: Tracker, message: NackMessage, then: Callable[[bool, Now], None], now: Now
@@ -93,7 +99,7 @@ class Nacker:
     def close(self) -> None:
         """Forgets everything in flight; what fails from now on is told by nobody."""
         self._is_closed = True
-        for call in self._calls.values():
+        for call, _ in self._calls.values():
             self._core.forget(call)
         self._calls.clear()
         self._waiting.clear()
@@ -134,7 +140,7 @@ class Nacker:
             deadline_ms=now.mono_ms + NACK_MS,
             shard=shard,
         )
-        self._calls[shard] = call
+        self._calls[shard] = call, told
         self._core.submit(call, now)
 
     def _answered(self, shard: int, told: Sequence[_Waiting], reply: Reply, now: Now) -> None:

@@ -71,6 +71,11 @@ class PushGroup:
         """True if nothing is in work and all that failed was told."""
         return not self.dispatcher.running and (self.nacker.is_idle or self.core.has_failed)
 
+    @property
+    def is_quiet(self) -> bool:
+        """True if no listener is at work that somebody waits for."""
+        return not self.dispatcher.running
+
     def commit(self, now: Now) -> Commit:
         """All that is done is to be durable."""
         return self.core.commit(now)

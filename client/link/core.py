@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum
 from functools import partial
+from math import inf
 from typing import Any
 
 from shardmq.actors.kernel.ports import Now, Randomness
@@ -83,6 +84,8 @@ class ClientCore:
 
     def __init__(self, randomness: Randomness, *, client: str, version: str) -> None:
         self.state = State.DOWN
+        self.away_since_ms = -inf
+        """Since when there is no session (monotonic); infinity while there is one."""
         self.outbox: deque[list[bytes]] = deque()
         """Frames to send, in order."""
         self.timers = Timers()
@@ -164,7 +167,7 @@ class ClientCore:
 
     def connected(self, now: Now) -> None:
         """The transport is up, for the first time or again: any session before is gone."""
-        if self._move(Event.CONNECTED):
+        if self._move(Event.CONNECTED, now):
             self._refusal = None
             self._hello_attempts = 0
             self._give_up_sent()
@@ -172,7 +175,7 @@ class ClientCore:
 
     def disconnected(self, now: Now) -> None:
         """The transport is down: what was in flight may or may not have happened."""
-        if self._move(Event.DISCONNECTED):
+        if self._move(Event.DISCONNECTED, now):
             self._hello_id = 0
             self._refusal = None
             self.outbox.clear()
@@ -197,10 +200,14 @@ class ClientCore:
 
     # ------------------------------------------------------------------------------- session
 
-    def _move(self, event: Event) -> bool:
+    def _move(self, event: Event, now: Now) -> bool:
         after = TRANSITIONS.get((self.state, event))
         if after is None:
             return False
+        if after is State.READY:
+            self.away_since_ms = inf
+        elif self.state is State.READY:
+            self.away_since_ms = now.mono_ms
         self.state = after
         return True
 
@@ -226,7 +233,7 @@ class ClientCore:
             except HeaderError:
                 self.malformed += 1
                 return
-            if self._move(Event.WELCOMED):
+            if self._move(Event.WELCOMED, now):
                 self._beat(now)
                 waiting, self._unsent = self._unsent, deque()
                 for call in waiting:
@@ -235,7 +242,7 @@ class ClientCore:
         elif may_resend(reply.code):
             wait_ms = self._back_off_ms(self._hello_attempts, reply)
             self.timers.at(now.mono_ms + wait_ms, self._greet_again)
-        elif self._move(Event.REFUSED):
+        elif self._move(Event.REFUSED, now):
             self._refusal = reply
             for call in list(self.calls.values()):
                 self._finish(call, reply._replace(unknown=call.unknown), now)
@@ -329,7 +336,7 @@ class ClientCore:
         call.sent = False
         self._arm(call, call.deadline_ms)
         self._unsent.append(call)
-        if self._move(Event.FORGOTTEN):
+        if self._move(Event.FORGOTTEN, now):
             self._hello_attempts = 0
             self._greet(now)
 

@@ -88,6 +88,13 @@ class Settler:
         """True if nothing is on its way."""
         return not (self._calls or self._later or any(self._waiting.values()))
 
+    @property
+    def untold(self) -> int:
+        """Messages of which no shard is known to have heard."""
+        told = [item.pieces for _, items in self._calls.values() for item in items]
+        rows = (*told, *self._waiting.values(), *self._later.values())
+        return sum(piece.stop - piece.start for row in rows for piece in row)
+
     def add(self, settlement: Settlement, now: Now) -> None:
         """Tells what became of messages; `settlement.settled` follows."""
         shards = set()

@@ -189,6 +189,8 @@ def test_a_close_that_is_interrupted_gives_its_connection_back_once(served: Serv
         with pytest.raises(KeyboardInterrupt):
             consumer.close()
         consumer.close()
+        served.until(lambda: served.broker.groups.left == ["me"])
+        served.give()
         served.send(1)
         assert len(other.receive()) == 1, "the connection that they shared is still open"
     assert served.url not in sharing._open

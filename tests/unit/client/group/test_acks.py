@@ -233,3 +233,19 @@ def test_closing_forgets_what_is_on_its_way(acks: Acks) -> None:
     acks.committer.commit(acks.wired.now)
     acks.committer.close()
     assert acks.wired.core.in_flight_bytes == 0
+
+
+def test_a_last_commit_that_fails_names_its_queues_in_the_log(
+    acks: Acks, caplog: pytest.LogCaptureFixture
+) -> None:
+    acks.trackers[0].name, acks.trackers[1].name = "queue 0 of 't'", "queue 1 of 't'"
+    for tracker in acks.trackers[:2]:
+        tracker.add(0, 5)
+    commit = acks.committer.commit(acks.wired.now)
+    commit.warn()
+    [text] = caplog.messages
+    assert "queue 0 of 't', queue 1 of 't'" in text
+    acks.wired.run()
+    commit.warn()
+    assert len(caplog.messages) == 1, "all is told by now"
+    assert commit.untold == ""

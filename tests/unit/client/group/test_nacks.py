@@ -62,7 +62,9 @@ def test_what_fails_while_one_is_on_its_way_goes_with_the_next(nacks: Nacks) -> 
     for offset in range(4):
         nacks.fail(offset)
     assert not nacks.nacker.is_idle
+    assert nacks.nacker.untold == 4
     nacks.wired.run()
+    assert nacks.nacker.untold == 0
     assert [len(one.queues[0].messages) for one in nacks.requests()] == [1, 3]
     assert nacks.requests()[0].max_attempts == 5
     assert nacks.told == [(0, True), (1, True), (2, True), (3, True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import pytest
@@ -55,9 +56,25 @@ def test_every_transition_leads_where_the_table_says_and_others_change_nothing()
         for event in Event:
             wired = Wired()
             wired.core.state = state
-            moved = wired.core._move(event)
+            moved = wired.core._move(event, wired.now)
             assert wired.core.state is TRANSITIONS.get((state, event), state)
             assert moved == ((state, event) in TRANSITIONS)
+
+
+def test_it_is_known_since_when_there_is_no_session() -> None:
+    wired = Wired(connected=False)
+    assert wired.core.away_since_ms == -inf
+    wired.core.connected(wired.now)
+    assert wired.core.away_since_ms == -inf, "nobody has said WELCOME"
+    wired.run()
+    assert wired.core.away_since_ms == inf
+    wired.advance(500)
+    wired.core.disconnected(wired.now)
+    since_ms = wired.now.mono_ms
+    wired.advance(300)
+    wired.core.connected(wired.now)
+    wired.core.disconnected(wired.now)
+    assert wired.core.away_since_ms == since_ms
 
 
 def test_an_unknown_session_is_answered_with_hello_and_the_same_request() -> None:

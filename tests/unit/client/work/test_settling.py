@@ -50,7 +50,9 @@ def test_what_comes_while_a_request_is_on_its_way_goes_with_the_next_as_one(
     order = [5, 3, 4, 8]
     more = [working.tell_of(messages[n], ACK) for n in order]
     assert not working.core.settler.is_idle
+    assert working.core.settler.untold == 5
     working.wired.run()
+    assert working.core.settler.untold == 0
     assert all(one.settled and one.fault() is None for one in (first, *more))
     assert told(working) == [[("ack", 0, 1)], [("ack", 3, 6), ("ack", 8, 9)]]
     assert working.core.settler.is_idle
