@@ -54,7 +54,7 @@ class Consumers:
         self._rebalancing = Rebalancing(
             ledger, groups, self._plans, self._membership, self._granting
         )
-        self._resetting = Resetting(self._plans, self._rebalancing, self._granting)
+        self._resetting = Resetting(ledger, self._plans, self._rebalancing, self._granting)
         self._verbs = GroupVerbs(
             ledger,
             catalogue,

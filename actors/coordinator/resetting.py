@@ -5,8 +5,8 @@ queue. A reset is a grant: who holds a queue (or nobody) gets it anew, with a po
 cursor moves to. So a reset is as durable and as certain as any grant, its holder stops what it was
 doing and goes on from there, and what it acks by the former generation is refused.
 
-A shard that is down holds up nobody: the answer says that its cursors move when it is back. A dry
-run asks shards and changes nothing.
+A shard that is down holds up nobody: the answer says that its cursors move when it is back, and
+leaves once that is durable. A dry run asks shards and changes nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ..protocol.group_messages import (
 from ..protocol.limits import REQUEST_QUEUES_MAX
 from .granting import Granting, Outcome
 from .groups import GroupState
+from .ledger import Ledger
 from .parking import Asker
 from .plans import NOBODY, Place, Plans, start_of
 from .rebalancing import Rebalancing
@@ -43,12 +44,14 @@ DEADLINE_SHARE = 0.8
 
 
 class _Reset:
-    """One request. Its results come one by one, and leave together."""
+    """One request. Its results come one by one, and leave together, once what was decided for it
+    is durable."""
 
-    __slots__ = ("asker", "missing", "results")
+    __slots__ = ("asker", "mark", "missing", "results")
 
     def __init__(self, asker: Asker) -> None:
         self.asker = asker
+        self.mark = 0
         self.results: dict[_Key, ResetResult] = {}
         self.missing: dict[_Key, _Awaited] = {}
 
@@ -72,7 +75,10 @@ class _Awaited(NamedTuple):
 class Resetting:
     """The resets of one coordinator."""
 
-    def __init__(self, plans: Plans, rebalancing: Rebalancing, granting: Granting) -> None:
+    def __init__(
+        self, ledger: Ledger, plans: Plans, rebalancing: Rebalancing, granting: Granting
+    ) -> None:
+        self._ledger = ledger
         self._plans = plans
         self._rebalancing = rebalancing
         self._granting = granting
@@ -109,6 +115,7 @@ class Resetting:
         begin = self._probe if wish.dry_run else self._grant
         for cursor_id, member in cursors:
             begin(reset, state, cursor_id, member, positions, now)
+        reset.mark = self._ledger.end
         self._resets[reset] = None
         self._ends.set(reset, now.mono_ms + asker.route.tail * DEADLINE_SHARE)
 
@@ -143,7 +150,8 @@ class Resetting:
         """Answers, and what shards are to be asked."""
         for reset in self._ends.due(now.mono_ms):
             self._give_up(reset, Code.TIMED_OUT, "the shard has not answered in time")
-        for reset in [one for one in self._resets if not one.missing]:
+        durable = self._ledger.durable
+        for reset in [one for one in self._resets if not one.missing and one.mark <= durable]:
             del self._resets[reset]
             self._ends.drop(reset)
             results = [reset.results[key] for key in sorted(reset.results)]

@@ -89,6 +89,20 @@ def test_a_shard_that_is_down_resets_when_it_is_back(bench: GroupBench) -> None:
     assert {(one.reset, one.generation) for one in grants} == {(True, 2)}
 
 
+def test_what_is_said_of_a_shard_that_is_down_is_durable_first(bench: GroupBench) -> None:
+    bench.create("orders")
+    bench.member("a").listen()
+    for link in bench.shards:
+        bench.link(link, False)
+    bench.syncs = False
+    request_id = reset(bench, topic="orders", queues=[g.ResetQueue(queue_id=1, offset=7)])
+    bench.wait(60_000)
+    assert request_id not in bench.replies
+    bench.sync()
+    (found,) = bench.replies[request_id].queues
+    assert (found.code, "moves when it is back" in found.message) == (Code.UNAVAILABLE, True)
+
+
 def test_a_reset_goes_over_to_the_grant_that_overtakes_it(bench: GroupBench) -> None:
     queues = bench.create("orders", queues=2)
     member = bench.member("a").listen()
