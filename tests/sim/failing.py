@@ -65,10 +65,11 @@ class Failing:
         member, group = self.member, self.member.group
         said = {one.queue: (one, dict(one.failed)) for one in wanted}
         asked_wall_ms = member.world.now().wall_ms
-        for _, failures in said.values():
+        for held, failures in said.values():
             for failure in failures.values():
                 name = failure.message.message_id, failure.attempt
-                member.groups.nack_asked.add((group.name, *name))
+                source = held.queue, failure.message.offset, held.generation
+                member.groups.nack_asked.setdefault((group.name, *name), set()).add(source)
                 self._asked_wall_ms.setdefault(name, asked_wall_ms)
                 if failure.wish.dead:
                     member.groups.given_up.add(failure.message.message_id)
@@ -114,9 +115,11 @@ class Failing:
                     group.name, held.queue, offset, failure.message.message_id, failure.attempt,
                     failure.wish.dead or failure.attempt >= group.max_attempts,
                     self._asked_wall_ms[failure.message.message_id, failure.attempt] + delay_ms,
-                    member.world.mono_ms,
+                    member.world.mono_ms, held.generation,
                 )
             )  # fmt: skip
         member.groups.promises.append(
-            Promise(group.name, held.queue, asked_ms, member.world.mono_ms, offsets)
+            Promise(
+                group.name, held.queue, asked_ms, member.world.mono_ms, offsets, held.generation
+            )
         )

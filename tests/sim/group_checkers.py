@@ -108,30 +108,30 @@ def displaced(groups: GroupHistory) -> list[Violation]:
 
 
 class _Done:
-    """What is done for certain at one place, asked in the order of time."""
+    """What is done for certain at one place, asked in the order of time. A reset takes back what
+    was promised to lower generations."""
 
     def __init__(self, groups: GroupHistory, place: Place) -> None:
         self._promises = sorted(
             (one for one in groups.promises if (one.group, one.queue) == place),
             key=lambda one: one.answered_ms,
         )
-        self._resets = groups.resets.get(place, [])
+        self._log = groups.cursor(place)
         self._next = 0
         self._done = 0
 
-    def before(self, asked_ms: float, answered_ms: float) -> int:
+    def before(self, asked_ms: float, generation: int) -> int:
         """Offsets that an answer to what was asked at `asked_ms` must know as done."""
         promises = self._promises
         while self._next < len(promises) and promises[self._next].answered_ms < asked_ms:
             self._done |= promises[self._next].done
             self._next += 1
-        resets = [reset for reset in self._resets if reset[0] <= answered_ms]
-        if not resets:
+        reset = self._log.last_reset(generation)
+        if not reset:
             return self._done
-        over_ms = max(reset[1] for reset in resets)
         done = 0
         for one in promises[: self._next]:
-            if one.asked_ms > over_ms:
+            if one.generation >= reset:
                 done |= one.done
         return done
 
@@ -142,7 +142,7 @@ def forgotten(groups: GroupHistory) -> list[Violation]:
     for place, items in _by_place(groups.seen).items():
         done = _Done(groups, place)
         for one in sorted(items, key=lambda one: one.asked_ms):
-            missing = done.before(one.asked_ms, one.answered_ms) & ~one.done
+            missing = done.before(one.asked_ms, one.generation) & ~one.done
             if missing:
                 text = f"{place[0]} queue {place[1]}, asked at {one.asked_ms:.3f}: CURSORS has"
                 text = f"{text} floor {floor_of(one.done)}, {_few(missing)} had been acked"
@@ -157,7 +157,7 @@ def redelivered(groups: GroupHistory) -> list[Violation]:
     for place, items in groupby(ordered, key=lambda one: (one.group, one.queue)):
         done = _Done(groups, place)
         for one in items:
-            if done.before(one.since_ms, one.at_ms) >> one.offset & 1:
+            if done.before(one.since_ms, one.generation) >> one.offset & 1:
                 text = f"{place[0]} queue {place[1]} offset {one.offset}: acked, and then handed"
                 found.append(Violation("forgotten", f"{text} to {one.process} at {one.at_ms:.3f}"))
     return found
@@ -170,14 +170,16 @@ def back(groups: GroupHistory) -> list[Violation]:
     """
     found = []
     for place, items in _by_place(groups.seen).items():
-        resets = groups.resets.get(place, [])
-        moments = [*groups.ends_of_shards, *(at_ms for reset in resets for at_ms in reset)]
+        log, ends = groups.cursor(place), groups.ends_of_shards
         answered = sorted(items, key=lambda one: one.answered_ms)
         for one in items:
-            since_ms = max((at_ms for at_ms in moments if at_ms <= one.answered_ms), default=-1.0)
+            reset = log.last_reset(one.generation)
+            since_ms = max((at_ms for at_ms in ends if at_ms <= one.answered_ms), default=-1.0)
             for other in answered:
                 if other.answered_ms >= one.asked_ms:
                     break
+                if other.generation < reset:
+                    continue
                 if other.asked_ms > since_ms and other.done & ~one.done:
                     text = f"{place[0]} queue {place[1]}: {_few(other.done & ~one.done)} were done"
                     found.append(Violation("back", f"{text} at {other.answered_ms:.3f}, not later"))
@@ -212,14 +214,19 @@ def _starts(groups: GroupHistory) -> dict[Place, int]:
 
 
 def undelivered(groups: GroupHistory, logs: Logs, topic_of: Topics) -> list[Violation]:
-    """undelivered: everything that is there, is wanted, and lies behind the group's start."""
+    """undelivered: everything that is there, is wanted, and lies behind the group's start; or where
+    the last reset set it, and then again."""
+    done: dict[Place, int] = {}
+    resets: dict[Place, int] = {}
+    for seen in sorted(groups.seen, key=lambda one: one.answered_ms):
+        place = seen.group, seen.queue
+        done[place] = seen.done
+        resets[place] = groups.cursor(place).last_reset(seen.generation)
     handed: dict[Place, int] = {}
     for one in groups.deliveries:
         place = one.group, one.queue
-        handed[place] = handed.get(place, 0) | 1 << one.offset
-    done: dict[Place, int] = {}
-    for seen in sorted(groups.seen, key=lambda one: one.answered_ms):
-        done[seen.group, seen.queue] = seen.done
+        if one.generation >= resets.get(place, 0):
+            handed[place] = handed.get(place, 0) | 1 << one.offset
     starts = _starts(groups)
     found = []
     for group in groups.groups.values():
@@ -229,6 +236,8 @@ def undelivered(groups: GroupHistory, logs: Logs, topic_of: Topics) -> list[Viol
                 continue
             place = group.name, queue
             first = starts.get(place, 0) if group.start != "earliest" else log.earliest
+            if reset := resets.get(place, 0):
+                first = groups.cursor(place).floor_of(reset) or 0
             for message in _wanted(group, log, topic):
                 if message.offset < first:
                     continue

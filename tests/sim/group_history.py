@@ -7,6 +7,7 @@ lowest missing offset are one operation each, and nothing of it is shared with t
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from typing import NamedTuple
 from shardmq.actors.protocol.retries import retry_topic
 from shardmq.actors.protocol.tags import TagFilter
 from shardmq.actors.protocol.work_messages import WORK_MODELS
+
+from .cursor_log import CursorLog, Reset
 
 Place = tuple[str, int]
 """(group, queue number)."""
@@ -115,13 +118,14 @@ class Accepted(NamedTuple):
 
 
 class Promise(NamedTuple):
-    """From `answered_ms` on these offsets are done for ever: an ACK was answered with OK."""
+    """From `answered_ms` on these offsets are done, until a reset: an ACK was answered with OK."""
 
     group: str
     queue: int
     asked_ms: float
     answered_ms: float
     done: int
+    generation: int = 0
 
 
 class Seen(NamedTuple):
@@ -182,6 +186,7 @@ class Nacked(NamedTuple):
     due_wall_ms: int
     """Not earlier."""
     answered_ms: float
+    generation: int = 0
 
 
 @dataclass
@@ -196,14 +201,23 @@ class GroupHistory:
     fetched: list[Fetched] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     nacked: list[Nacked] = field(default_factory=list)
-    nack_asked: set[tuple[str, str, int]] = field(default_factory=set)
-    """(group, message id, attempt) of all NACKs, whatever became of them."""
+    nack_asked: dict[tuple[str, str, int], set[tuple[int, int, int]]] = field(default_factory=dict)
+    """(group, message id, attempt) of all NACKs, whatever became of them -> (queue, offset,
+    generation) of the deliveries that failed."""
     displaced: list[tuple[str, str, float]] = field(default_factory=list)
     """(group, member, when) of who was told that another connection goes on under its name, though
     nobody else has that name."""
     given_up: set[str] = field(default_factory=set)
     """Message ids of NACKs that asked for a dead letter before the last attempt."""
-    resets: dict[Place, list[tuple[float, float]]] = field(default_factory=dict)
-    """When the operator asked for a reset, and when that was answered (infinity: never)."""
+    resets: list[Reset] = field(default_factory=list)
+    """What the operator asked for."""
+    cursors: defaultdict[tuple[int, int], CursorLog] = field(
+        default_factory=lambda: defaultdict(CursorLog)
+    )
+    """(group id, queue) -> what is certain of that cursor."""
     ends_of_shards: list[float] = field(default_factory=list)
     """When the process of any shard ended."""
+
+    def cursor(self, place: Place) -> CursorLog:
+        """Of a group by its name."""
+        return self.cursors.get((self.groups[place[0]].group_id, place[1])) or CursorLog()

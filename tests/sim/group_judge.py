@@ -14,6 +14,7 @@ from .group_wire import GroupWire
 from .history import QueueLog, Violation
 from .host import Host, State
 from .oracle import Oracle
+from .reset_checkers import check_resets
 from .retry_checkers import check_retries, waiting
 from .swarm import Plan
 from .work_checkers import check_work
@@ -37,7 +38,7 @@ class GroupJudge:
         self.load = load
         self.wire: GroupWire | None = None
         if oracle.plan.groups:
-            self.wire = GroupWire(self.world, cluster, oracle.violate)
+            self.wire = GroupWire(self.world, cluster, oracle.violate, groups)
             if oracle.plan.work:
                 WorkWire(self.world, cluster, load.work)
             for host in cluster.of_kind("shard"):
@@ -50,6 +51,7 @@ class GroupJudge:
         groups = self.groups
         return {
             **self.load.counts,
+            **self.load.upheaval.counts,
             "deliveries": len(groups.deliveries),
             "grants": self.wire.grants if self.wire else 0,
             "moves": self.wire.moves if self.wire else 0,
@@ -140,9 +142,10 @@ class GroupJudge:
             return []
         live = self._live()
         there = {queue: log for queue, log in logs.items() if queue in live}
-        found = check_groups(self.groups, there, live)
-        found += strange(self.load.work.deliveries, self.groups, there)
         steady = not self.oracle.plan.wall_every_ms
+        found = check_groups(self.groups, there, live)
+        found += check_resets(self.groups, self.oracle.history, there, live, steady=steady)
+        found += strange(self.load.work.deliveries, self.groups, there)
         oracle = self.oracle
         found += check_work(
             self.load.work, self.groups, oracle.history, oracle.of_system(logs) | there,

@@ -21,6 +21,7 @@ from .load import Load
 from .members import Member, seen_at
 from .membership import Membership
 from .swarm import Plan
+from .upheaval import Upheaval
 from .work_history import WorkHistory
 from .workers import Worker
 from .world import World
@@ -41,6 +42,7 @@ class GroupLoad:
         self.load = load
         self.groups = groups
         self.work = WorkHistory()
+        self.upheaval = Upheaval(world, plan, cluster, load, groups)
         self.members: list[Membership] = []
         self.operator: FlowRunner | None = None
         self.counts = {"joins": 0, "leaves": 0, "member_kills": 0, "stops": 0, "looks": 0}
@@ -70,6 +72,7 @@ class GroupLoad:
             self._found(self._work_group())
         self._each(plan.member_every_ms, self._change)
         self._each(plan.look_every_ms, self.look)
+        self.upheaval.begin()
 
     def _work_group(self) -> Group:
         chance = self.world.chance
@@ -203,6 +206,7 @@ class GroupLoad:
     def end(self) -> None:
         """Nobody comes or goes any more; every group has a member, and nobody is stopped."""
         self._over = True
+        self.upheaval.end()
         for member in self.members:
             member.client.paused_until_ms = 0.0
             member.client.turn_soon()

@@ -12,7 +12,8 @@ for any implementation of them.
                 an earlier run of the coordinator may be shown for want of an answer
     robbed      a queue is granted to another only when its holder gave it back (or had one lease to
                 do so), left, was silent for its lease, or lost its connection for longer than the
-                grace. It was heard when its request came, however late that is answered
+                grace; or with a reset, which ends what its holder was at. It was heard when its
+                request came, however late that is answered
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from shardmq.actors.protocol.verbs import Verb, row_of
 from shardmq.actors.protocol.work_messages import EVERYBODY, Settle
 
 from .cluster import Cluster, CoordinatorActor
+from .cursor_wire import CursorWire
+from .group_history import GroupHistory
 from .host import Host
 from .world import World
 
@@ -41,6 +44,7 @@ COORDINATOR_VERBS = frozenset(
         int(Verb.GROUP_JOIN),
         int(Verb.EVENTS),
         int(Verb.GROUP_LEAVE),
+        int(Verb.GROUP_RESET),
         int(Verb.GRANT),
         int(Verb.SESSIONS_GONE),
     }
@@ -117,8 +121,16 @@ class Life:
 class GroupWire:
     """The rules of grants, over one run."""
 
-    def __init__(self, world: World, cluster: Cluster, violate: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        world: World,
+        cluster: Cluster,
+        violate: Callable[[str, str], None],
+        groups: GroupHistory | None = None,
+    ) -> None:
         self.world = world
+        self.cluster = cluster
+        self.cursors = CursorWire(groups or GroupHistory(), violate)
         self.grants = self.moves = self.fenced = 0
         self._violate = violate
         self._asked: dict[tuple[str, bytes, int], Any] = {}
@@ -159,6 +171,7 @@ class GroupWire:
                 life.free_ms = self.world.mono_ms
             life.last, life.parked = self._sign(b""), None
         self._joins.clear()
+        self.cursors.coordinator_started(host.actor.groups, host.actor.catalogue)
 
     def _ended(self, host: Host, why: str) -> None:
         for key in [one for one in self._asked if one[0] == host.name]:
@@ -207,6 +220,7 @@ class GroupWire:
     # --- the shard ---------------------------------------------------------------------------
 
     def _shard_was_asked(self, header: Any) -> None:
+        self.cursors.shard_asked(header)
         if isinstance(header, g.Grant) and not header.dry_run:
             for one in header.queues:
                 place = header.group_id, one.queue
@@ -215,6 +229,7 @@ class GroupWire:
     def _shard_answers(self, host: Host, asked: Any, reply: Any) -> None:
         if reply is None:
             return
+        self.cursors.shard_answers(asked, reply, self.world.mono_ms)
         if isinstance(asked, g.Grant):
             if not asked.dry_run:
                 sent = {one.queue: one.generation for one in asked.queues}
@@ -254,6 +269,7 @@ class GroupWire:
 
     def _coordinator_was_asked(self, header: Any, envelope: bytes, request_id: int) -> None:
         now_ms = self.world.mono_ms
+        self.cursors.coordinator_asked(header)
         if isinstance(header, g.GroupJoin):
             self._joins[envelope, request_id] = self._sign(envelope)
         elif isinstance(header, g.Events):
@@ -313,6 +329,7 @@ class GroupWire:
         if header.dry_run:
             return
         now_ms = self.world.mono_ms
+        self.cursors.grant_leaves(header, self.cluster.catalogue, now_ms)
         for one in header.queues:
             self.grants += 1
             place = header.group_id, one.queue
@@ -333,8 +350,8 @@ class GroupWire:
     def _justify(self, known: Granted, one: g.GrantQueue, place: Place, text: str) -> None:
         life = self._lives.get((place[0], known.member))
         seen_ms = self._seen_ms.get((*place, known.generation))
-        if life is None or known.member == one.member or seen_ms is None:
-            return
+        if life is None or known.member == one.member or seen_ms is None or one.reset:
+            return  # a reset ends whatever its holder was at, so anybody may have it
         now_ms = self.world.mono_ms
         if now_ms - seen_ms >= life.lease_ms - SLACK_MS:
             return  # it had a whole lease to give back what was revoked

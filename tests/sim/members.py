@@ -263,7 +263,7 @@ class Member(Membership):
                     self.groups.promises.append(
                         Promise(
                             self.group.name, held.queue, asked_ms, self.world.mono_ms,
-                            done | below(result.floor),
+                            done | below(result.floor), held.generation,
                         )
                     )  # fmt: skip
                 elif result.code == Code.FENCED and self.is_held(held):

@@ -4,7 +4,7 @@ to the promises that were broken.
 Owns the promises about messages that failed. Must not know the simulator. A copy keeps its
 message's id, so (id, attempt) names a delivery, whichever queue it was made from.
 
-    doubled     a message has one copy for each attempt, and is a dead letter once
+    doubled     a message has one copy for each delivery that failed, or is a dead letter once
     untold      a copy is there only if somebody asked for it
     dropped     a NACK that was answered with OK has its copy, or its dead letter
     buried      a dead letter has failed as often as it had to, or its member gave it up
@@ -14,6 +14,7 @@ message's id, so (id, attempt) names a delivery, whichever queue it was made fro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from shardmq.actors.protocol.retries import dlq_topic, retry_topic
@@ -24,6 +25,8 @@ from .history import History, QueueLog, Stored, Violation
 from .records import attempt_of
 
 Topics = Mapping[int, str]
+Source = tuple[int, int, int]
+"""(queue, offset, last reset before) of a delivery."""
 EARLY_MS = 2
 """Two clocks that are read in whole milliseconds."""
 
@@ -56,7 +59,7 @@ def check_retries(
         if group.retries:
             retries = _Copies(retry_topic(group.name), logs, topic_of)
             dead = _Copies(dlq_topic(group.name), logs, topic_of)
-            found += _doubled(group, retries, dead)
+            found += _doubled(groups, group, retries, dead)
             found += _untold(groups, group, retries, dead)
             found += _dropped(groups, group, retries, dead, logs)
             found += _altered(history, group, retries, dead)
@@ -69,19 +72,29 @@ def _where(group: Group, what: str, message: Stored) -> str:
     return f"{group.name}: {what} of {message.message_id}, attempt {attempt_of(message)}"
 
 
-def _doubled(group: Group, retries: _Copies, dead: _Copies) -> list[Violation]:
+def _sources(groups: GroupHistory, group: Group, name: tuple[str, int]) -> set[Source]:
+    """The deliveries of a message that failed as (id, attempt): it may have a copy for each."""
+    asked = groups.nack_asked.get((group.name, *name), set())
+    return {_source(groups, group, *one) for one in asked}
+
+
+def _source(groups: GroupHistory, group: Group, queue: int, offset: int, generation: int) -> Source:
+    """A message in a queue is delivered once; and once more behind each reset."""
+    return queue, offset, groups.cursor((group.name, queue)).last_reset(generation)
+
+
+def _doubled(
+    groups: GroupHistory, group: Group, retries: _Copies, dead: _Copies
+) -> list[Violation]:
+    """doubled: copies and dead letters, together, against the deliveries that failed."""
+    ends = [(one.message_id, attempt_of(one) - 1) for one in retries.messages]
+    ends += [(one.message_id, attempt_of(one)) for one in dead.messages]
     found = []
-    seen: set[tuple[str, int]] = set()
-    for message in retries.messages:
-        name = message.message_id, attempt_of(message)
-        if name in seen:
-            found.append(Violation("doubled", _where(group, "a copy", message)))
-        seen.add(name)
-    letters: set[str] = set()
-    for message in dead.messages:
-        if message.message_id in letters:
-            found.append(Violation("doubled", _where(group, "a dead letter", message)))
-        letters.add(message.message_id)
+    for (message_id, attempt), count in sorted(Counter(ends).items()):
+        failed = len(_sources(groups, group, (message_id, attempt)))
+        if count > max(failed, 1):
+            text = f"{group.name}: {message_id} failed {failed} times at attempt {attempt}, and has"
+            found.append(Violation("doubled", f"{text} {count} copies and dead letters of that"))
     return found
 
 
@@ -103,33 +116,48 @@ def _untold(groups: GroupHistory, group: Group, retries: _Copies, dead: _Copies)
 def _dropped(
     groups: GroupHistory, group: Group, retries: _Copies, dead: _Copies, logs: Logs
 ) -> list[Violation]:
-    copies = {(one.message_id, attempt_of(one)) for one in retries.messages}
-    letters = {one.message_id for one in dead.messages}
+    copies = Counter((one.message_id, attempt_of(one) - 1) for one in retries.messages)
+    letters = Counter(one.message_id for one in dead.messages)
+    again: dict[tuple[str, int], set[Source]] = {}
+    buried: dict[str, set[Source]] = {}
     found = []
     for one in groups.nacked:
-        source = logs.get(one.queue)
-        if one.group != group.name or source is None or one.offset < source.earliest:
+        log = logs.get(one.queue)
+        if one.group != group.name or log is None or one.offset < log.earliest:
             continue  # its queue was deleted, or retention has taken it
+        source = _source(groups, group, one.queue, one.offset, one.generation)
         where = f"{group.name}: {one.message_id} failed at {one.answered_ms:.3f}, attempt"
         where = f"{where} {one.attempt}"
-        if one.dead and one.message_id not in letters and dead.is_whole:
-            found.append(Violation("dropped", f"{where}, and is no dead letter"))
-        comes_again = (one.message_id, one.attempt + 1) in copies
-        if not one.dead and not comes_again and retries.is_whole:
+        if one.dead:
+            buried.setdefault(one.message_id, set()).add(source)
+            if letters[one.message_id] < len(buried[one.message_id]) and dead.is_whole:
+                found.append(Violation("dropped", f"{where}, and is no dead letter"))
+            continue
+        name = one.message_id, one.attempt
+        again.setdefault(name, set()).add(source)
+        if copies[name] < len(again[name]) and retries.is_whole:
             found.append(Violation("dropped", f"{where}, and does not come again"))
-        if one.dead and comes_again:
-            found.append(Violation("doubled", f"{where}, a dead letter, and it comes again, too"))
     return found
 
 
 def _early(groups: GroupHistory, group: Group, retries: _Copies) -> list[Violation]:
-    stored = {(one.message_id, attempt_of(one)): one.stored_at_ms for one in retries.messages}
+    """early: the copies of a message, latest first, against when they were due."""
+    stored: dict[tuple[str, int], list[int]] = {}
+    for one in retries.messages:
+        stored.setdefault((one.message_id, attempt_of(one) - 1), []).append(one.stored_at_ms)
+    due: dict[tuple[str, int], dict[Source, int]] = {}
+    for failed in groups.nacked:
+        if failed.group == group.name and not failed.dead:
+            source = _source(groups, group, failed.queue, failed.offset, failed.generation)
+            sources = due.setdefault((failed.message_id, failed.attempt), {})
+            sources.setdefault(source, failed.due_wall_ms)
     found = []
-    for one in groups.nacked:
-        at_ms = stored.get((one.message_id, one.attempt + 1))
-        if one.group == group.name and at_ms is not None and at_ms < one.due_wall_ms - EARLY_MS:
-            text = f"{group.name}: {one.message_id}, attempt {one.attempt + 1}, came"
-            found.append(Violation("early", f"{text} {one.due_wall_ms - at_ms} ms too early"))
+    for (message_id, attempt), sources in due.items():
+        at_ms = sorted(stored.get((message_id, attempt), ()), reverse=True)
+        for was_ms, due_ms in zip(at_ms, sorted(sources.values(), reverse=True), strict=False):
+            if was_ms < due_ms - EARLY_MS and len(at_ms) >= len(sources):
+                text = f"{group.name}: {message_id}, attempt {attempt + 1}, came"
+                found.append(Violation("early", f"{text} {due_ms - was_ms} ms too early"))
     return found
 
 

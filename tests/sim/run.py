@@ -131,7 +131,8 @@ class Run:
             names = [host.name for host in hosts if host.state is not State.SERVING]
             self.oracle.violate("stuck", f"{names} did not come back")
             return
-        if not self._while(lambda: not load.settled, ANSWERS_MS):
+        upheaval = self.group_load.upheaval
+        if not self._while(lambda: not (load.settled and upheaval.idle), ANSWERS_MS):
             self.oracle.violate("stuck", "sends or changes are still unanswered")
             return
         world.run_until(world.mono_ms + SETTLING_MS - WAITING_MS)

@@ -64,6 +64,8 @@ class Plan:
     retries: bool = False
     work: str = ""
     """The model of one group more, whose members are workers; none if empty."""
+    reset_every_ms: float = 0.0
+    """The operator resets a group."""
     returns: bool = False
     """After the storm the coordinator is killed once more, and its members return."""
     # the faults
@@ -105,6 +107,7 @@ def draw(seed: int) -> Plan:
     _faults(plan, chance)
     _groups(plan, random.Random(f"groups {seed}"))
     _work(plan, random.Random(f"work {seed}"))
+    _upheaval(plan, random.Random(f"upheaval plan {seed}"))
     return plan
 
 
@@ -197,3 +200,8 @@ def _groups(plan: Plan, chance: random.Random) -> None:
 def _work(plan: Plan, chance: random.Random) -> None:
     if plan.groups and chance.random() < WORK_SHARE:
         plan.work = chance.choice(("work", "work_fifo"))
+
+
+def _upheaval(plan: Plan, chance: random.Random) -> None:
+    reset_every_ms = _maybe(chance, 0.4, 200.0, 2_000.0)
+    plan.reset_every_ms = reset_every_ms if plan.groups else 0.0

@@ -10,6 +10,7 @@ from shardmq.actors.protocol.group_messages import GroupDescription, MemberInfo,
 from shardmq.shards.log.record import STATE, LogRecord
 from shardmq.shards.state.records import Scheduled, ScheduledEntry, encode_state
 from shardmq.shards.state.schedule import RETRY
+from sim.cursor_log import Began
 from sim.group_checkers import check_groups, lopsided
 from sim.group_history import (
     Accepted,
@@ -170,14 +171,32 @@ def test_a_doctored_history_is_seen(name: str) -> None:
     assert rule in {one.rule for one in check_groups(groups, logs, TOPICS)}
 
 
-def test_a_reset_takes_acks_back_and_what_was_acked_comes_again() -> None:
+def test_a_reset_takes_acks_back_and_everything_behind_it_comes_again() -> None:
     groups, logs = honest()
-    groups.resets["g", 1] = [(30.0, 31.0)]
-    groups.seen.append(Seen("g", 1, 3, 32.0, 33.0, 0, 0, 6, 4, 100))
-    again = groups.deliveries[0]._replace(generation=3, since_ms=32.0, at_ms=34.0)
-    groups.deliveries.append(again)
+    log = groups.cursors[0, 1]
+    log.resets, log.began = [3], {1: Began(0, 1.0), 3: Began(2, 31.0)}
+    groups.seen.append(Seen("g", 1, 3, 32.0, 33.0, 0b11, 0, 6, 3, 102))
+    for delivery in (groups.deliveries[1], groups.deliveries[3], groups.deliveries[4]):
+        again = delivery._replace(generation=3, process="p3", since_ms=32.0, at_ms=34.0)
+        groups.deliveries.append(again)
     groups.seen.append(Seen("g", 1, 3, 35.0, 36.0, 0b111111, 0, 6, 0, 0))
     assert check_groups(groups, logs, TOPICS) == []
+    groups.deliveries.pop()
+    assert [one.rule for one in check_groups(groups, logs, TOPICS)] == ["undelivered"]
+
+
+def test_what_was_acked_behind_a_reset_stays_acked() -> None:
+    groups, logs = honest()
+    groups.cursors[0, 1].resets, groups.cursors[0, 1].began = [2], {2: Began(4, 21.0)}
+    groups.promises[1] = groups.promises[1]._replace(generation=2)
+    assert check_groups(groups, logs, TOPICS) == []
+    groups.seen.append(
+        groups.seen[-1]._replace(
+            generation=3, asked_ms=40.0, answered_ms=41.0, done=0b001111, lag=2, oldest_at_ms=104
+        )
+    )
+    rules = {one.rule for one in check_groups(groups, logs, TOPICS)}
+    assert rules == {"forgotten", "back", "undelivered"}
 
 
 def test_a_shard_that_died_may_forget_what_was_never_promised() -> None:

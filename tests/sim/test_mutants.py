@@ -47,6 +47,11 @@ HINTS: dict[str, int] = {
     "says that a message stays and does nothing": 27,
     "tells nobody of what was returned": 30,
     "answers a settle before it is durable": 759,
+    "tells shards of grants that are not durable": 432,
+    "keeps what was acked through a reset": 19,
+    "resets to the end whatever is wanted": 10,
+    "forgets a reset when its queue moves": 47,
+    "resets again with every later grant": 24,
 }
 """Seeds that saw a bug when this was written. They are tried first, only to save time."""
 

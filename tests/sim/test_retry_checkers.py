@@ -35,7 +35,7 @@ def honest() -> tuple[GroupHistory, History, Logs]:
         groups.nacked.append(
             Nacked("g", queue, number, f"id-{number}", attempt, dead, 100 * attempt, 5.0)
         )
-        groups.nack_asked.add(("g", f"id-{number}", attempt))
+        groups.nack_asked["g", f"id-{number}", attempt] = {(queue, number, 0)}
     retries = [copy(0, 0, 2, 100), copy(1, 1, 2, 101), copy(2, 1, 3, 200)]
     logs = {
         1: QueueLog(0, 2, [copy(0, 0, 1, 1), copy(1, 1, 1, 1)]),
@@ -58,8 +58,8 @@ Doctor = Callable[[GroupHistory, Logs], object]
         ("doubled", lambda groups, logs: logs[2].messages.append(copy(3, 0, 2, 150))),
         ("doubled", lambda groups, logs: logs[3].messages.append(copy(1, 1, 3, 300))),
         ("doubled", lambda groups, logs: logs[2].messages.append(copy(3, 1, 4, 300))),
-        ("untold", lambda groups, logs: groups.nack_asked.discard(("g", "id-0", 1))),
-        ("untold", lambda groups, logs: groups.nack_asked.discard(("g", "id-1", 3))),
+        ("untold", lambda groups, logs: groups.nack_asked.pop(("g", "id-0", 1))),
+        ("untold", lambda groups, logs: groups.nack_asked.pop(("g", "id-1", 3))),
         ("dropped", lambda groups, logs: logs[2].messages.pop()),
         ("dropped", lambda groups, logs: logs[3].messages.pop()),
         ("buried", lambda groups, logs: setattr(groups.groups["g"], "max_attempts", 4)),

@@ -96,7 +96,9 @@ def _first_handouts(
     firsts: list[Found] = []
     handed: set[tuple[int, int, int]] = set()
     for event in work.events:
-        for part in event.parts if isinstance(event, Answer) else ():
+        if not isinstance(event, Answer):
+            continue
+        for part in event.parts:
             place = event.group_id, part.queue, part.start
             is_first = part.attempt == 1 and place not in handed
             if is_first and place[1:] in stored_ms and event.group_id in chosen:

@@ -18,10 +18,10 @@ from shardmq.shards.state.cursors import Cursors
 from shardmq.shards.state.handouts import Handouts
 from shardmq.shards.work_groups import WorkGroups
 
-from . import group_mutants
+from . import group_mutants, reset_mutants
 from .mutants import MUTANTS, mutant, planted
 
-__all__ = ["MUTANTS", "group_mutants", "planted"]
+__all__ = ["MUTANTS", "group_mutants", "planted", "reset_mutants"]
 
 
 # --- handing out -----------------------------------------------------------------------------

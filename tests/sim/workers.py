@@ -229,7 +229,9 @@ class Worker(Membership):
     def _promised(self, item: SettleItem, asked_ms: float) -> None:
         done = below(item.stop) & ~below(item.start)
         self.groups.promises.append(
-            Promise(self.group.name, item.queue, asked_ms, self.world.mono_ms, done)
+            Promise(
+                self.group.name, item.queue, asked_ms, self.world.mono_ms, done, item.generation
+            )
         )
 
     def kill(self) -> None:
