@@ -33,11 +33,9 @@ from .cluster import Cluster, CoordinatorActor
 from .cursor_wire import CursorWire
 from .group_history import GroupHistory
 from .host import Host
+from .lives import SLACK_MS, Life, Sign
 from .world import World
 
-GONE_GRACE_MS = 400.0
-SLACK_MS = 2.0
-"""Between what a core sees as now and what its timers are rounded to."""
 SHARD_VERBS = frozenset(map(int, (Verb.GRANT, Verb.FETCH, Verb.ACK, Verb.NACK, Verb.SETTLE)))
 COORDINATOR_VERBS = frozenset(
     {
@@ -59,63 +57,6 @@ class Granted(NamedTuple):
     generation: int
     member: str
     at_ms: float
-
-
-class Sign:
-    """A sign of life: a request of a member that the coordinator took in."""
-
-    def __init__(self, order: int, at_ms: float, session: bytes) -> None:
-        self.order = order
-        self.at_ms = at_ms
-        self.session = session
-        self.gone_ms: float | None = None
-        """When the coordinator was told that the connection is gone."""
-
-
-class Life:
-    """What the coordinator can know of a member."""
-
-    def __init__(self) -> None:
-        self.lease_ms = 0.0
-        self.last = Sign(0, 0.0, b"")
-        self.parked: tuple[bytes, int] | None = None
-        self.before: tuple[Sign, tuple[bytes, int] | None] = self.last, None
-        """The last sign and what was parked, before the last EVENTS came."""
-        self.free_ms = 0.0
-        """What it was granted until then may go to others."""
-        self.released: set[tuple[int, int]] = set()
-
-    def is_over(self, now_ms: float) -> bool:
-        """True if the coordinator may call it expired."""
-        gone_ms = self.last.gone_ms
-        if gone_ms is not None and now_ms - gone_ms >= GONE_GRACE_MS - SLACK_MS:
-            return True
-        return self.parked is None and now_ms - self.last.at_ms >= self.lease_ms - SLACK_MS
-
-    def heard(self, sign: Sign) -> None:
-        if sign.order < self.last.order:
-            return
-        if self.is_over(sign.at_ms):
-            self.free_ms = sign.at_ms
-        self.last = sign
-
-    def asks(self, sign: Sign, parked: tuple[bytes, int]) -> None:
-        self.before = self.last, self.parked
-        self.heard(sign)
-        self.parked = parked
-
-    def has_given_up(self, sign: Sign, request_id: int) -> bool:
-        """True if the client sent this over another connection before what it has parked now. Its
-        requests are counted up."""
-        if self.parked is None or self.last.gone_ms is not None:
-            return False
-        behind = (self.parked[1] - request_id) % (1 << 64)
-        lives = self.parked[0][:16] == self.last.session != sign.session
-        return lives and 0 < behind < 1 << 32
-
-    def was_overtaken(self) -> None:
-        """The last EVENTS was refused as one of a former connection: it said nothing."""
-        self.last, self.parked = self.before
 
 
 class GroupWire:
@@ -167,9 +108,7 @@ class GroupWire:
             for row in rows.values()
         }
         for life in self._lives.values():
-            if life.is_over(self.world.mono_ms):
-                life.free_ms = self.world.mono_ms
-            life.last, life.parked = self._sign(b""), None
+            life.begins_anew(self._sign(b""))
         self._joins.clear()
         self.cursors.coordinator_started(host.actor.groups, host.actor.catalogue)
 
@@ -275,7 +214,7 @@ class GroupWire:
         elif isinstance(header, g.Events):
             life = self._lives.get((header.group_id, header.member))
             if life is not None:
-                life.asks(self._sign(envelope), (envelope, request_id))
+                life.heard(self._sign(envelope), (envelope, request_id))
                 life.released |= {(one.queue, one.generation) for one in header.released}
         elif isinstance(header, g.GroupLeave):
             life = self._lives.get((header.group_id, header.member))
@@ -283,8 +222,7 @@ class GroupWire:
                 life.free_ms = now_ms
         elif isinstance(header, g.SessionsGone):
             gone = {bytes.fromhex(one)[:16] for one in header.sessions}
-            lives = self._lives.values()
-            signs = (*(life.last for life in lives), *(life.before[0] for life in lives))
+            signs = [sign for life in self._lives.values() for sign in life.signs()]
             for sign in (*signs, *self._joins.values()):
                 if sign.session in gone and sign.gone_ms is None:
                     sign.gone_ms = now_ms
@@ -302,10 +240,7 @@ class GroupWire:
                 life.lease_ms = float(reply.lease_ms)
         elif isinstance(asked, g.Events):
             life = self._lives.get((asked.group_id, asked.member), Life())
-            if life.parked == (envelope, request_id):
-                life.parked = None
-                if code == Code.BUSY:
-                    life.was_overtaken()
+            life.answered((envelope, request_id), overtaken=code == Code.BUSY)
             if code == Code.UNKNOWN_MEMBER:
                 life.free_ms = now_ms
             for one in reply.queues if reply is not None else ():

@@ -243,6 +243,33 @@ def test_an_overtaken_request_does_not_hide_that_the_living_connection_was_lost(
     assert scene.rules_after_a_move() == []
 
 
+def test_of_two_overtaken_requests_none_says_anything() -> None:
+    scene = Scene()
+    scene.at(100)
+    scene.ok(scene.join(SECOND), JOINED)
+    living = scene.events(SECOND)
+    scene.at(200)
+    overtaken = scene.events(FIRST), scene.events(FIRST)
+    scene.at(300)
+    scene.ok(living, shown(2))
+    for one in overtaken:
+        scene.refuses(one, Code.BUSY)
+    scene.at(100 + LEASE_MS)
+    assert scene.rules_after_a_move() == []
+
+
+def test_a_request_that_came_twice_is_answered_once() -> None:
+    scene = Scene()
+    scene.at(100)
+    events = scene.events(FIRST)
+    scene.at(150)
+    scene.came(events)
+    scene.at(300)
+    scene.ok(events, shown(2))
+    scene.at(150 + LEASE_MS)
+    assert scene.rules_after_a_move() == []
+
+
 def test_an_overtaken_join_binds_nobody_to_its_connection() -> None:
     scene = Scene()
     scene.at(100)
