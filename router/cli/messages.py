@@ -2,17 +2,22 @@
 
 Owns: text, json, jsonl, raw and template. Must not know where messages come from: anything with the
 attributes of a received message will do.
+
+All that a producer chose (body, tag, keys, ordering key, properties) is anybody's text: text and
+templates escape it, so that no message drives a terminal or passes for a line of its own. Only raw
+and the two JSON forms, which are for programs, give it as it is.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..quantities import time_text
 from .errors import EXIT_USAGE, CliError
-from .output import json_text
+from .output import json_text, printable
 
 __all__ = [
     "FORMATS", "FORMAT_HELP", "Received", "as_record", "body_text", "formatter", "moment_text",
@@ -48,10 +53,10 @@ class Received(Protocol):
 
 FORMATS = ("text", "json", "jsonl", "raw")
 FORMAT_HELP = (
-    "text: one line with queue, offset, time, tag and body; json: one array; jsonl: one object a"
-    " line; raw: bodies as they are, each followed by a newline; anything with {braces} is a"
-    " template of {topic} {queue_id} {offset} {message_id} {tag} {keys} {ordering_key}"
-    " {properties} {body} {born_at} {stored_at}."
+    "text: one line with queue, offset, time, tag and body; json: one array, with --follow as"
+    " jsonl; jsonl: one object a line; raw: bodies as they are, each followed by a newline;"
+    " anything with {braces} is a template of {topic} {queue_id} {offset}"
+    " {message_id} {tag} {keys} {ordering_key} {properties} {body} {born_at} {stored_at}."
 )
 
 _FIELDS = (
@@ -114,10 +119,7 @@ def body_text(message: Received) -> str:
         text = message.body.decode()
     except UnicodeDecodeError:
         text = message.body.hex()
-    if not text.isprintable():
-        text = "".join(
-            character if character.isprintable() else ascii(character)[1:-1] for character in text
-        )
+    text = printable(text)
     if len(text) > _BODY_CHARACTERS_MAX:
         over = len(text) - _BODY_CHARACTERS_MAX
         return f"{text[:_BODY_CHARACTERS_MAX]}... ({over} more; --format raw prints all)"
@@ -130,7 +132,7 @@ def _text(message: Received) -> bytes:
     extras += [f"keys={','.join(message.keys)}" if message.keys else ""]
     extras += [f"{name}={value}" for name, value in dict(message.properties or {}).items()]
     place = f"{message.queue_id}/{message.offset}"
-    shown = " ".join(filter(None, extras))
+    shown = printable(" ".join(filter(None, extras)))
     stamp = moment_text(message.stored_at) or "-"
     return f"{place:<10} {stamp}  {shown + '  ' if shown else ''}{body_text(message)}".encode()
 
@@ -149,8 +151,20 @@ def _template(template: str) -> Callable[[Received], bytes]:
         values = as_record(message)
         values["body"] = body_text(message)
         values["keys"] = ",".join(values["keys"])
-        values["properties"] = json_text(values["properties"])
-        shown = {field: "" if values[field] is None else values[field] for field in _FIELDS}
-        return readable.format_map(shown).encode()
+        values["properties"] = _json_line(values["properties"])
+        return readable.format_map({field: _shown(values[field]) for field in _FIELDS}).encode()
 
     return render
+
+
+def _shown(value: Any) -> Any:
+    """A template's field: text escaped, numbers as they are for the sake of `{offset:>8}`."""
+    if value is None:
+        return ""
+    return printable(value) if isinstance(value, str) else value
+
+
+def _json_line(value: Any) -> str:
+    """JSON that stays JSON and yet holds nothing unprintable."""
+    text = json_text(value)
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)

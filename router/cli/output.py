@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 from .errors import Problem
 
-__all__ = ["Form", "json_text", "note", "print_list", "print_problem", "print_record"]
+__all__ = [
+    "Form", "json_text", "note", "print_list", "print_problem", "print_record", "printable",
+]  # fmt: skip
 
 Form = Literal["table", "json", "jsonl"]
 
@@ -48,6 +50,13 @@ def print_record(record: Mapping[str, Any], form: Form) -> None:
         _write(json_text(record, pretty=form == "json" and sys.stdout.isatty()))
 
 
+def printable(text: str) -> str:
+    """`text` as one line that drives no terminal: what is not printable is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def note(text: str) -> None:
     """A remark for the person at the terminal."""
     print(text, file=sys.stderr)
@@ -70,6 +79,11 @@ def _write(text: str) -> None:
 
 
 def _cell(value: Any) -> str:
+    """One field as one line; names of members, instances and the like are anybody's text."""
+    return printable(_plain_cell(value))
+
+
+def _plain_cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -91,6 +105,7 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
@@ -98,7 +113,7 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for name, right in zip(columns, numeric, strict=True):
         table.add_column(name.replace("_", " "), justify="right" if right else "left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     Console().print(table)
 
 

@@ -26,6 +26,37 @@ def test_text_drives_no_terminal_and_breaks_no_line() -> None:
     assert formatter("text")(Letter(body=b"\xff\xfe")).decode().endswith("  fffe")
 
 
+HOSTILE = Letter(
+    tag="t\x1b[31m",
+    keys=("k\x1b[2J", "\x9b1m"),
+    ordering_key="o\nfake/0 line",
+    properties={"a\x07": "1\n2\x1b]0;pwn\x07", "n": "\xa0"},
+)
+
+
+def test_text_of_anybody_drives_no_terminal_and_breaks_no_line_wherever_it_stands() -> None:
+    line = formatter("text")(HOSTILE).decode()
+    assert line.isprintable()
+    for escaped in (r"[t\x1b[31m]", r"k\x1b[2J,\x9b1m", r"o\nfake/0 line", r"a\x07=1\n2\x1b]0;"):
+        assert escaped in line
+
+
+def test_templates_escape_all_that_a_producer_chose_and_keep_their_own_newlines() -> None:
+    lines = formatter(r"{tag}|{keys}|{ordering_key}\n{properties}")(HOSTILE).decode().split("\n")
+    assert lines[0] == r"t\x1b[31m|k\x1b[2J,\x9b1m|o\nfake/0 line"
+    assert lines[1].isprintable()
+    assert json.loads(lines[1]) == HOSTILE.properties
+    assert len(lines) == 2
+
+
+def test_json_gives_programs_what_was_sent() -> None:
+    record = json.loads(formatter("jsonl")(HOSTILE))
+    assert (record["tag"], record["keys"]) == (HOSTILE.tag, list(HOSTILE.keys))
+    assert (record["ordering_key"], record["properties"]) == (
+        HOSTILE.ordering_key, HOSTILE.properties,
+    )  # fmt: skip
+
+
 def test_a_long_body_is_cut_and_says_so() -> None:
     line = formatter("text")(Letter(body=b"x" * 5_000)).decode()
     assert line.endswith("xxx... (3000 more; --format raw prints all)")

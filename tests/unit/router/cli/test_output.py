@@ -7,7 +7,7 @@ import json
 import pytest
 
 from shardmq.router.cli.errors import Problem
-from shardmq.router.cli.output import note, print_list, print_problem, print_record
+from shardmq.router.cli.output import note, print_list, print_problem, print_record, printable
 
 ROWS = [{"name": "orders", "queues": 8, "open": True}, {"name": "a", "queues": 16, "open": None}]
 
@@ -41,6 +41,22 @@ def test_a_record_is_a_line_a_field(capsys: pytest.CaptureFixture[str]) -> None:
     assert "a=1" in out
     print_record({"name": "orders"}, "json")
     assert json.loads(capsys.readouterr().out) == {"name": "orders"}
+
+
+def test_tables_and_records_show_names_that_anybody_may_choose_escaped(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_list([{"name": "a\nb", "more": ["\x1b[2J"]}], "table")
+    print_record({"name": "c\rd"}, "table")
+    lines = capsys.readouterr().out.split("\n")
+    assert lines[1:] == [r"a\nb  \x1b[2J", r"name           c\rd", ""]
+    print_record({"name": "c\rd"}, "json")
+    assert json.loads(capsys.readouterr().out) == {"name": "c\rd"}
+
+
+def test_printable_text_stays_as_it_is() -> None:
+    assert printable("żółw 🐢") == "żółw 🐢"
+    assert printable("a\u202eb\ud800") == r"a\u202eb\ud800"
 
 
 def test_problems_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
