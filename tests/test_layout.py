@@ -46,7 +46,6 @@ WITHOUT_UNIT_TEST: dict[str, str] = {
     "router/bench/team.py": "tests/e2e/test_cli_bench.py",
     "router/bench/worker.py": "tests/e2e/test_cli_bench.py",
     "router/cli/bench.py": "tests/e2e/test_cli_bench.py",
-    "router/cli/consume.py": "tests/e2e/test_cli_messages.py",
     "router/cli/scanning.py": "tests/e2e/test_cli_messages.py",
     "router/cli/send.py": "tests/e2e/test_cli_messages.py",
     "router/cli/topic.py": "tests/e2e/test_cli_topic.py",

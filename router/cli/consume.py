@@ -40,7 +40,8 @@ __all__ = ["command"]
               " members. What is printed is done.")  # fmt: skip
 @click.option("-F", "--format", "form", metavar="FORMAT", help=FORMAT_HELP)
 @click.option("-o", "--output", "output", type=click.Choice(["text", "json", "jsonl"]),
-              help="A format by name, which errors follow, too. [default: text]")  # fmt: skip
+              help="A format by name, which errors follow, too; json with --follow is one object a"
+              " line. [default: text]")  # fmt: skip
 @timeout_option
 @url_option
 def command(
@@ -72,6 +73,8 @@ def command(
     $ shardmq consume orders --group billing -f       in several terminals: they share
     """
     form = form or output or "text"
+    if follow and form == "json":
+        form = "jsonl"  # an array would be complete only at an end that does not come
     render = formatter(form)
     where = _start(start or ("latest" if follow else "earliest"))
     from shardmq.client import PullConsumer
@@ -118,13 +121,19 @@ def _at_most(messages: Iterable[Any], count: int | None) -> Iterator[Any]:
 
 
 def _print(messages: Iterable[Any], render: Callable[[Any], bytes], form: str) -> None:
-    """Each message at once; `json` is one array and so complete only at the end."""
+    """Each message at once; `json` is one array, which is closed also when reading is cut short."""
     out = sys.stdout.buffer
     if form == "json":
-        rendered = b",\n ".join(map(render, messages))
-        out.write(b"[" + rendered + b"]\n")
-    else:
-        for message in messages:
-            out.write(render(message) + b"\n")
+        lead = b"["
+        try:
+            for message in messages:
+                out.write(lead + render(message))
+                lead = b",\n "
+        finally:
+            out.write(b"[]\n" if lead == b"[" else b"]\n")
             out.flush()
+        return
+    for message in messages:
+        out.write(render(message) + b"\n")
+        out.flush()
     out.flush()

@@ -132,6 +132,19 @@ def test_following_prints_what_comes_until_ctrl_c(url: str, topic: str) -> None:
         assert consumer.stderr.read() == b""
 
 
+@pytest.mark.parametrize("group", [(), ("--group", "followers")])
+def test_following_as_json_prints_each_message_when_it_comes(
+    url: str, topic: str, group: tuple[str, ...]
+) -> None:
+    numbered(url, topic, 2)
+    words = [topic, "-f", "--from", "earliest", "-o", "json", *group]
+    with followed(url, *words) as consumer:
+        assert consumer.stdout is not None
+        assert [json.loads(consumer.stdout.readline())["body"] for _ in range(2)] == ["0", "1"]
+        consumer.send_signal(signal.SIGINT)
+        assert consumer.wait(timeout=10) == 0
+
+
 def test_following_starts_with_what_is_new(url: str, topic: str) -> None:
     numbered(url, topic, 5)
     with followed(url, topic, "--follow", "-n", "1", "-F", "raw") as consumer:
