@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 CONCURRENCY_MAX = 1_000
+PUSH_MODELS: tuple[Model, ...] = ("clustering", "broadcasting")
+"""Of groups whose members hold queues; a work group's messages are received one by one."""
 Subscriptions = Mapping[str, TagFilter]
 
 
@@ -121,6 +123,7 @@ def checked_push(
     check_credentials(credentials)
     if group is None:
         raise InvalidArgument("a push consumer needs a group", hint="give a `group`")
+    _check_push_model(model)
     concurrency = checked_count("concurrency", concurrency, CONCURRENCY_MAX)
     member = checked_group(
         group, name, start_from, model=model,
@@ -140,6 +143,14 @@ def checked_push(
     )
     drain_ms = ms_of(drain_timeout, "drain_timeout")
     return PushSettings(member, push, fetching, concurrency, drain_ms, ms_of(timeout, "timeout"))
+
+
+def _check_push_model(model: Any) -> None:
+    if model not in PUSH_MODELS:
+        works = model in get_args(Model)
+        hint = "SimpleConsumer receives from a group that shares its messages one by one"
+        text = f"model is {' or '.join(PUSH_MODELS)}, not {model!r}"
+        raise InvalidArgument(text, hint=hint if works else None)
 
 
 def checked_count(name: str, value: Any, count_max: int) -> int:

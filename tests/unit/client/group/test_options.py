@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shardmq.client import errors
+from shardmq.client import PushConsumer, aio, errors
 from shardmq.client.group.options import checked_expression, checked_group, start_of
 
 
@@ -49,3 +49,19 @@ def test_starts_are_said_as_the_wire_has_them() -> None:
     assert start_of("latest").at == "latest"
     assert start_of(datetime(2020, 1, 1, tzinfo=UTC)).time_ms == 1_577_836_800_000
     assert start_of(12.5).at == "time"
+
+
+@pytest.mark.parametrize("kind", [PushConsumer, aio.PushConsumer])
+@pytest.mark.parametrize("model", ["work", "work_fifo"])
+def test_a_push_consumer_of_a_work_group_is_refused_and_told_of_the_simple_consumer(
+    kind: Any, model: str
+) -> None:
+    match = f"model is clustering or broadcasting, not '{model}'"
+    with pytest.raises(errors.InvalidArgument, match=match) as refused:
+        kind(group="g", model=model)
+    assert "SimpleConsumer" in str(refused.value.hint)
+
+
+def test_a_model_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(errors.InvalidArgument, match="clustering or broadcasting, not 'x'"):
+        PushConsumer(group="g", model="x")
