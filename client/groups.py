@@ -18,7 +18,7 @@ from .errors import InvalidArgument, RemoteError, remote_error
 from .group.options import start_of
 from .link.asking import Flow, Request
 from .times import datetime_of
-from .topics import checked_name
+from .topics import checked_name, per_shard
 
 __all__ = [
     "GroupDescription", "GroupMember", "GroupQueue", "ResetQueue", "cursors_of", "delete_group",
@@ -171,21 +171,19 @@ def reset_offsets(name: str, topic: str, to: ResetTo, dry_run: bool) -> Flow[lis
 def cursors_of(
     group_id: int, queues: Iterable[tuple[int, int]]
 ) -> Flow[Mapping[int, g.CursorResult]]:
-    """Where a group is in queues (number, shard), by queue number; one request a shard. A result
-    of code GROUP_NOT_FOUND: it has never been there.
+    """Where a group is in queues (number, shard), by queue number. A result of code
+    GROUP_NOT_FOUND: it has never been there.
 
     Raises:
         RemoteError: a shard does not know one of them.
     """
-    by_shard: dict[int, list[int]] = {}
-    for number, shard in queues:
-        by_shard.setdefault(shard, []).append(number)
+    requests = per_shard((shard, number) for number, shard in queues)
     replies = yield [
         Request(Verb.CURSORS, g.Cursors(group_id=group_id, queues=numbers), shard)
-        for shard, numbers in by_shard.items()
+        for shard, numbers in requests
     ]
     found = {result.queue: result for reply in replies for result in reply.queues}
-    for shard, numbers in by_shard.items():
+    for shard, numbers in requests:
         for number in numbers:
             result = found.get(number)
             if result is None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from shardmq.actors.protocol import messages as m
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.frames import SHARD_COORDINATOR, SHARD_ROUTER
+from shardmq.actors.protocol.limits import REQUEST_QUEUES_MAX
 from shardmq.actors.protocol.names import why_invalid_topic
 from shardmq.actors.protocol.verbs import Verb
 
@@ -20,8 +21,10 @@ from .times import Duration, datetime_of, ms_of
 
 __all__ = [
     "QueueDescription", "TopicDescription", "create_topic", "delete_topic", "describe_topic",
-    "list_topics", "offsets_of", "route_of", "stats_of", "update_topic",
+    "list_topics", "offsets_of", "per_shard", "route_of", "stats_of", "update_topic",
 ]  # fmt: skip
+
+T = TypeVar("T")
 
 
 class QueueDescription(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,15 +143,26 @@ def route_of(name: str) -> Flow[m.TopicRoute]:
 def offsets_of(
     queues: Iterable[m.QueueRoute], time_ms: int | None = None
 ) -> Flow[Mapping[int, m.OffsetsResult]]:
-    """Earliest, latest and (with a time) by-time offsets, by queue number; one request a shard."""
-    by_shard: dict[int, list[m.OffsetsQueue]] = {}
-    for queue in queues:
-        row = m.OffsetsQueue(queue=queue.number, time_ms=time_ms)
-        by_shard.setdefault(queue.shard, []).append(row)
+    """Earliest, latest and (with a time) by-time offsets, by queue number."""
+    rows = ((one.shard, m.OffsetsQueue(queue=one.number, time_ms=time_ms)) for one in queues)
     replies = yield [
-        Request(Verb.OFFSETS, m.Offsets(queues=rows), shard) for shard, rows in by_shard.items()
+        Request(Verb.OFFSETS, m.Offsets(queues=piece), shard) for shard, piece in per_shard(rows)
     ]
     return {result.queue: result for reply in replies for result in reply.queues}
+
+
+def per_shard(rows: Iterable[tuple[int, T]]) -> list[tuple[int, list[T]]]:
+    """Rows (shard, what is asked of it) as the requests that ask: one a shard, or several where
+    there is more than one request may name."""
+    requests: list[tuple[int, list[T]]] = []
+    last: dict[int, list[T]] = {}
+    for shard, row in rows:
+        piece = last.get(shard)
+        if piece is None or len(piece) == REQUEST_QUEUES_MAX:
+            piece = last[shard] = []
+            requests.append((shard, piece))
+        piece.append(row)
+    return requests
 
 
 def checked_name(name: str) -> str:

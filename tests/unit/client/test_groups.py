@@ -30,6 +30,16 @@ def test_cursors_are_asked_of_each_shard_once() -> None:
     assert [route.verb for route, _, _ in wired.broker.seen].count(Verb.CURSORS) == 2
 
 
+def test_cursors_of_more_queues_than_a_request_may_name_are_all_found() -> None:
+    wired = Wired()
+    wired.broker.shards = 1
+    route = wired.broker.create("t", 10_000)
+    wired.broker.give("me", "t", *range(10_000))
+    found = run_flow(wired, cursors_of(7, [(row.number, row.shard) for row in route.queues]))
+    assert len(found) == 10_000
+    assert [route.verb for route, _, _ in wired.broker.seen].count(Verb.CURSORS) == 3
+
+
 def test_a_queue_that_a_shard_does_not_know_is_an_error() -> None:
     wired = Wired()
     with pytest.raises(errors.Rejected, match="queue 9"):

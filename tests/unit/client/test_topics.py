@@ -72,6 +72,27 @@ def test_offsets_are_asked_with_one_request_for_each_shard(wired: Wired) -> None
     assert sum(route.verb == Verb.OFFSETS for route, *_ in wired.broker.seen) == 2
 
 
+def test_a_shard_with_more_queues_than_a_request_may_name_is_asked_several_times(
+    wired: Wired,
+) -> None:
+    wired.broker.shards = 1
+    wired.broker.create("t", 10_000)
+    wired.broker.queue("t", 9_999).latest = 7
+    described = run_flow(wired, topics.describe_topic("t"))
+    assert (len(described.queues), described.queues[9_999].latest) == (10_000, 7)
+    assert sum(route.verb == Verb.OFFSETS for route, *_ in wired.broker.seen) == 3
+
+
+def test_rows_go_to_their_shards_in_requests_of_bounded_size() -> None:
+    rows = [(number % 2, number) for number in range(2 * 4_097)]
+    requests = topics.per_shard(rows)
+    assert [(shard, len(piece)) for shard, piece in requests] == [
+        (0, 4_096), (1, 4_096), (0, 1), (1, 1),
+    ]  # fmt: skip
+    assert sorted((shard, row) for shard, piece in requests for row in piece) == sorted(rows)
+    assert topics.per_shard([]) == []
+
+
 def test_a_queue_that_its_shard_does_not_know_is_an_error(wired: Wired) -> None:
     row = wired.broker.create("t", 2).queues[1]
     del wired.broker.queues[row.number]
