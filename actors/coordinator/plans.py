@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, cast
 
 from ..protocol.group_messages import GrantQueue, Start
+from ..protocol.retries import retry_topic
 from .catalogue import Catalogue
 from .records import GrantRow, Group, GroupTopic, Position, Topic
 
-__all__ = ["NOBODY", "Place", "Plan", "Plans", "grant_of"]
+__all__ = ["NOBODY", "Place", "Plan", "Plans", "grant_of", "pools_of"]
 
 NOBODY = ""
 _EARLIEST = Position("earliest")
@@ -113,6 +114,17 @@ def _add(plan: Plan, group: Group, one: GroupTopic, topic: Topic) -> None:
             queue_max=one.queue_max,
             revision=one.revision,
         )
+
+
+def pools_of(plan: Plan, group: Group) -> tuple[list[int], list[int]]:
+    """The queues of a plan as they are shared out: those of what the group asked for, and those
+    through which its failed messages come again."""
+    own = retry_topic(group.name)
+    asked: list[int] = []
+    retries: list[int] = []
+    for number, place in plan.items():
+        (retries if place.topic == own else asked).append(number)
+    return asked, retries
 
 
 def grant_of(place: Place, row: GrantRow, queue_max: int = 0) -> GrantQueue:

@@ -32,7 +32,7 @@ from .groups import Groups, GroupState
 from .ledger import REFUSAL_RETRY_MS, Ledger
 from .membership import Member, Membership
 from .parking import Asker, Parking
-from .plans import Plans
+from .plans import Plans, pools_of
 from .records import Position
 from .timers import Timers
 from .topics import Refused
@@ -257,7 +257,8 @@ class Rebalancing:
             wanted, alive = in_common(list(plan), division.current()), {EVERYBODY: inf}
         else:
             strategy = cast(Strategy, state.group.strategy)
-            wanted = assigned(strategy, list(members), list(plan), division.current())
+            pools = pools_of(plan, state.group)
+            wanted = assigned(strategy, list(members), pools, division.current())
             alive = {name: now.mono_ms + member.lease_ms for name, member in members.items()}
         free = division.rebalance(plan, wanted, alive, may_revoke=settled)
         try:

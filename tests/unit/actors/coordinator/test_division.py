@@ -23,7 +23,7 @@ def plan_of(queues: range = QUEUES) -> Plan:
 
 def aim(division: Division, *members: str, settled: bool = True) -> list[tuple[int, str]]:
     plan = plan_of()
-    wanted = assigned("sticky", members, list(plan), division.current())
+    wanted = assigned("sticky", members, [list(plan)], division.current())
     alive = dict.fromkeys(members, UNTIL_MS)
     return division.rebalance(plan, wanted, alive, may_revoke=settled)
 

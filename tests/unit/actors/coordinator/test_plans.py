@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from shardmq.actors.coordinator.plans import Plans, pools_of
 from shardmq.actors.coordinator.rebalancing import SETTLE_MS
 from shardmq.actors.protocol import group_messages as g
 from shardmq.actors.protocol import messages as m
@@ -70,3 +71,17 @@ def test_a_broadcasting_member_starts_where_its_wish_says_also_on_queues_added_b
     assert {one.start.at for (cursor, queue), one in grants if queue > 2 and one.member == "a"} == {
         "earliest"
     }
+
+
+def test_the_queues_of_a_groups_own_retries_are_shared_out_by_themselves(bench: GroupBench) -> None:
+    queues = bench.create("orders", queues=3)
+    bench.member("a", group="other", retries=True).listen()
+    bench.member("a", "orders", "%RETRY%other", retries=True).listen()
+    state = bench.groups.named("billing")
+    assert state is not None
+    plan = Plans(bench.catalogue).of(state.group)
+    asked, retries = pools_of(plan, state.group)
+    assert {plan[one].topic for one in asked} == {"orders", "%RETRY%other"}
+    assert set(queues) < set(asked)
+    assert [plan[one].topic for one in retries] == ["%RETRY%billing"] * 2
+    assert sorted(asked + retries) == sorted(plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 
 import pytest
 
@@ -263,3 +264,62 @@ def test_a_full_disk_delays_grants_but_no_sign_of_life(bench: GroupBench) -> Non
     first.listen()
     bench.wait(1_100)
     assert len(first.listen().queues) == 4
+
+
+def of_topic(bench: GroupBench, queues: list[int], names: str) -> list[int]:
+    """How many of `queues` each member has, and how many of the others."""
+    owners = bench.owners()
+    asked = Counter(owners[queue] for queue in queues)
+    retries = Counter(owner for queue, owner in owners.items() if queue not in queues)
+    return [asked[name] for name in names] + [retries[name] for name in names]
+
+
+@pytest.mark.parametrize("strategy", ["sticky", "average", "circle"])
+@pytest.mark.parametrize(
+    ("queues", "names", "shares"),
+    [
+        (2, "ab", [1, 1, 1, 1]),
+        (4, "ab", [2, 2, 1, 1]),
+        (4, "abcd", [1, 1, 1, 1]),
+        (6, "abc", [2, 2, 2]),
+        (3, "ab", [1, 2]),
+    ],
+)
+def test_no_member_has_only_queues_of_retries(
+    bench: GroupBench, strategy: str, queues: int, names: str, shares: list[int]
+) -> None:
+    numbers = bench.create("orders", queues)
+    members = [bench.member(name, retries=True, strategy=strategy) for name in names]
+    all_listen(*members)
+    count = len(names)
+    found = of_topic(bench, numbers, names)
+    assert sorted(found[:count]) == shares[:count]
+    assert sum(found[count:]) == 2
+    assert max(found[count:]) - min(found[count:]) <= 1
+
+
+def test_a_group_that_was_divided_as_one_pool_is_mended_after_a_restart_and_then_rests(
+    bench: GroupBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queues = bench.create("orders", queues=2)
+    with monkeypatch.context() as former:
+        former.setattr(
+            module,
+            "assigned",
+            lambda strategy, members, pools, held: {
+                queue: "a" if queue in queues or "b" not in members else "b"
+                for queue in chain.from_iterable(pools)
+            },
+        )
+        members = [bench.member(name, retries=True) for name in "ab"]
+        all_listen(*members)
+    assert of_topic(bench, queues, "ab") == [2, 0, 0, 2]
+    bench.restart()
+    for member in members:
+        member.parked = None
+    all_listen(*members)
+    assert of_topic(bench, queues, "ab") == [1, 1, 1, 1]
+    before = {member.name: dict(member.queues) for member in members}
+    bench.ask(Verb.TOPIC_UPDATE, m.TopicUpdate(topic="orders", retention_ms=60_000))
+    all_listen(*members)
+    assert {member.name: dict(member.queues) for member in members} == before
