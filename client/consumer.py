@@ -9,7 +9,6 @@ keeps the next fetch in flight, and the membership alive.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -196,8 +195,8 @@ class PullConsumer(Closable):
 
     def resume(self, topic: str, queue_id: int | None = None) -> None:
         """Goes on with what `pause` stopped."""
-        for cursor in self._cursors(topic, queue_id):
-            self._connection.run(partial(self._fetcher.resume, cursor))
+        cursors = self._cursors(topic, queue_id)
+        self._connection.run(lambda now: self._fetcher.resume_all(cursors, now))
 
     # --------------------------------------------------------------------------------- groups
 
@@ -374,9 +373,9 @@ class PullConsumer(Closable):
         cursors = self._cursors(topic, queue_id)
         offsets = self._run(positions_of([cursor.queue for cursor in cursors], start))
         self._give_back()
-        for cursor, offset in zip(cursors, offsets, strict=True):
-            with self._connection.lock:
-                self._reader.seek(cursor, offset, now())
+        places = list(zip(cursors, offsets, strict=True))
+        with self._connection.lock:
+            self._reader.seek_all(places, now())
         self._send_fetches()
 
     def _cursors(self, topic: str, queue_id: int | None) -> list[Cursor]:

@@ -149,8 +149,7 @@ class PullConsumer(AsyncClosable):
     def resume(self, topic: str, queue_id: int | None = None) -> None:
         """Goes on with what `pause` stopped."""
         self._check_open()
-        for cursor in self._reader.cursors(topic, queue_id):
-            self._fetcher.resume(cursor, now())
+        self._fetcher.resume_all(self._reader.cursors(topic, queue_id), now())
         self._connection.turn()
 
     async def commit(self) -> None:
@@ -288,8 +287,7 @@ class PullConsumer(AsyncClosable):
         cursors = self._reader.cursors(topic, queue_id)
         offsets = await self._run(positions_of([cursor.queue for cursor in cursors], start))
         self._reader.give_back()
-        for cursor, offset in zip(cursors, offsets, strict=True):
-            self._reader.seek(cursor, offset, now())
+        self._reader.seek_all(list(zip(cursors, offsets, strict=True)), now())
         self._connection.turn()
 
     async def _run(self, flow: Flow[T]) -> T:

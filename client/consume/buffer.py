@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterable
 
 from .cursor import Cursor, Item
 
@@ -14,6 +15,9 @@ class Buffer:
 
     def __init__(self, bytes_max: int, messages_max: int) -> None:
         self.items: deque[Item] = deque()
+        """To be looked at; only the methods change it."""
+        self._waiting: Counter[Cursor] = Counter()
+        """Items of each queue."""
         self._bytes_max = bytes_max
         self._messages_max = messages_max
         self._held_bytes = 0
@@ -26,7 +30,22 @@ class Buffer:
     def put(self, item: Item) -> None:
         self._held_bytes += item.size
         self._held_messages += item.count
+        self._waiting[item.cursor] += 1
         self.items.append(item)
+
+    def take(self, index: int) -> Item:
+        """Takes an item out; it counts on."""
+        item = self.items[index]
+        del self.items[index]
+        self._waiting[item.cursor] -= 1
+        if not self._waiting[item.cursor]:
+            del self._waiting[item.cursor]
+        return item
+
+    def put_back(self, item: Item) -> None:
+        """What was taken out, and not freed, comes first again."""
+        self._waiting[item.cursor] += 1
+        self.items.appendleft(item)
 
     def free(self, item: Item) -> None:
         """There is room again for what `item` held."""
@@ -36,13 +55,27 @@ class Buffer:
 
     def drop(self, cursor: Cursor) -> None:
         """Drops what waits of one queue."""
+        self.drop_all((cursor,))
+
+    def drop_all(self, cursors: Iterable[Cursor]) -> None:
+        """Drops what waits of some queues, in one walk over what is there."""
+        dropped = {cursor for cursor in cursors if self.holds(cursor)}
+        if not dropped:
+            return
         kept: deque[Item] = deque()
         for item in self.items:
-            if item.cursor is cursor:
+            if item.cursor in dropped:
                 self.free(item)
             else:
                 kept.append(item)
         self.items = kept
+        for cursor in dropped:
+            del self._waiting[cursor]
 
     def holds(self, cursor: Cursor) -> bool:
-        return any(item.cursor is cursor for item in self.items)
+        return cursor in self._waiting
+
+    def clear(self) -> None:
+        """Forgets what waits."""
+        self.items.clear()
+        self._waiting.clear()

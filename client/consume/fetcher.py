@@ -1,8 +1,8 @@
 """Fetcher: keeps a consumer's buffer filled. Pure.
 
-One FETCH for each shard names all its queues and is parked at the shard until something is there;
-the next one leaves as soon as its answer came, while the user still works on what it brought, until
-the buffer holds enough bytes.
+One FETCH for each shard names all its queues (`lanes.py`: several where that is more than one may
+name) and is parked at the shard until something is there; the next one leaves as soon as its answer
+came, while the user still works on what it brought, until the buffer holds enough bytes.
 
 An answer is believed only for queues that still stand where it was asked for: a seek makes the rest
 of it old news. A parked FETCH that no longer fits (a seek, another queue, a resume) is replaced by
@@ -12,21 +12,15 @@ either, so it must also start at the offset that is wanted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from shardmq.actors.kernel.ports import Now
 from shardmq.actors.protocol.batch import BatchError, BatchView
-from shardmq.actors.protocol.codec import HeaderError, decode_header, encode_header
+from shardmq.actors.protocol.codec import HeaderError, decode_header
 from shardmq.actors.protocol.codes import Code, row_of
-from shardmq.actors.protocol.messages import (
-    Fetch,
-    FetchQueue,
-    FetchReply,
-    FetchResult,
-    QueueRoute,
-)
+from shardmq.actors.protocol.messages import FetchReply, FetchResult, QueueRoute
 from shardmq.actors.protocol.verbs import Verb
 
 from ..errors import ShardMQError, remote_error
@@ -38,6 +32,7 @@ from ..routes import Routes
 from .buffer import Buffer
 from .cursor import Cursor, Item
 from .faults import damaged, out_of_range
+from .lanes import Asked, Lane, Lanes, fetch_header
 from .options import FetcherOptions
 from .rerouting import Owner, Rerouting
 
@@ -48,21 +43,6 @@ WAIT_MS = 10_000
 ANSWER_MS = 2_000.0
 """How long its answer may take beyond that before it is sent again."""
 AGAIN_MS = 100.0
-
-
-_Asked = dict[int, tuple[int, int]]
-"""Queue number -> the offset asked for, and the generation of the grant that allows it."""
-
-
-class _Pending:
-    """A FETCH in flight."""
-
-    __slots__ = ("asked", "call", "replaced")
-
-    def __init__(self, call: Call, asked: _Asked) -> None:
-        self.call = call
-        self.asked = asked
-        self.replaced = False
 
 
 class Fetcher:
@@ -78,8 +58,10 @@ class Fetcher:
         """Called when something came, for those who do not wait for `has_news`."""
         self._options = options
         self._cursors: dict[tuple[str, int], Cursor] = {}
-        self._by_number: dict[int, Cursor] = {}
-        self._pending: dict[int, _Pending] = {}
+        self._faulty: dict[Cursor, None] = {}
+        """Those with a fault, the oldest first."""
+        self._lanes = Lanes()
+        self._pumps_soon = False
 
     # ----------------------------------------------------------------------------- assignment
 
@@ -89,7 +71,8 @@ class Fetcher:
             key = cursor.topic, cursor.queue.queue_id
             if key in self._cursors:
                 self._forget(self._cursors[key])
-            self._cursors[key] = self._by_number[cursor.queue.number] = cursor
+            self._cursors[key] = cursor
+            self._lanes.add(cursor)
         self.pump(now)
 
     def cursors(self) -> list[Cursor]:
@@ -100,9 +83,16 @@ class Fetcher:
 
     def seek(self, cursor: Cursor, offset: int, now: Now) -> None:
         """The next message of this queue is the one at `offset`."""
-        self.buffer.drop(cursor)
-        cursor.position = cursor.fetch_offset = offset
-        cursor.fault = None
+        self.seek_all([(cursor, offset)], now)
+
+    def seek_all(self, places: Sequence[tuple[Cursor, int]], now: Now) -> None:
+        """`seek` for several queues."""
+        self.buffer.drop_all(cursor for cursor, _ in places)
+        for cursor, offset in places:
+            cursor.position = cursor.fetch_offset = offset
+            cursor.fault = None
+            self._faulty.pop(cursor, None)
+            self._lanes.touch(cursor)
         self.pump(now)
 
     def pause(self, cursor: Cursor) -> None:
@@ -110,26 +100,31 @@ class Fetcher:
         cursor.paused = True
 
     def resume(self, cursor: Cursor, now: Now) -> None:
-        cursor.paused = False
+        self.resume_all([cursor], now)
+
+    def resume_all(self, cursors: Iterable[Cursor], now: Now) -> None:
+        for cursor in cursors:
+            cursor.paused = False
+            self._lanes.touch(cursor)
         self.pump(now)
 
     def close(self) -> None:
         """Forgets everything in flight."""
-        for pending in self._pending.values():
-            self.core.forget(pending.call)
-        self._pending.clear()
-        self.buffer.items.clear()
+        for lane in self._lanes:
+            if lane.call is not None:
+                self.core.forget(lane.call)
+        self._lanes.clear()
+        self.buffer.clear()
         self._cursors.clear()
-        self._by_number.clear()
+        self._faulty.clear()
 
     # ------------------------------------------------------------------------------- delivery
 
     @property
     def has_news(self) -> bool:
         """True if `next_item` would return or raise something."""
-        cursors = self._cursors.values()
         return any(not item.cursor.paused for item in self.buffer.items) or any(
-            cursor.fault is not None and not cursor.paused for cursor in cursors
+            not cursor.paused for cursor in self._faulty
         )
 
     def next_item(self, now: Now, *, more: bool = False) -> Item | None:
@@ -144,9 +139,8 @@ class Fetcher:
             if not item.cursor.paused:
                 if more and item.error is not None:
                     return None
-                del self.buffer.items[index]
-                return self._opened(item, now)
-        for cursor in self._cursors.values():
+                return self._opened(self.buffer.take(index), now)
+        for cursor in self._faulty:
             if cursor.fault is not None and not cursor.paused and not more:
                 raise cursor.fault
         return None
@@ -166,7 +160,7 @@ class Fetcher:
             return
         item.start = start
         item.cursor.position = item.position()
-        self.buffer.items.appendleft(item)
+        self.buffer.put_back(item)
 
     def _opened(self, item: Item, now: Now) -> Item:
         cursor = item.cursor
@@ -186,52 +180,54 @@ class Fetcher:
 
     def pump(self, now: Now) -> None:
         """Asks every shard for what is wanted of it."""
-        wanted: dict[int, _Asked] = {}
-        for cursor in self._cursors.values():
-            if cursor.wants_more:
-                number = cursor.queue.number
-                wanted.setdefault(cursor.queue.shard, {})[number] = cursor.place
-        for shard, asked in wanted.items():
-            pending = self._pending.get(shard)
-            if pending is None:
-                if self.buffer.has_room:
-                    self._fetch(shard, asked, now)
-            elif any(pending.asked.get(number) != place for number, place in asked.items()):
-                pending.asked = asked
-                pending.replaced = True
-                self.core.replace(pending.call, self._header(asked), now)
+        lanes = self._lanes.open
+        for lane in list(lanes):
+            if lane.call is not None:
+                wanted = lane.wanted()
+                if not lane.has_all(wanted):
+                    lane.asked, lane.replaced = wanted, True
+                    self.core.replace(lane.call, self._header(wanted), now)
+            elif not self.buffer.has_room:
+                continue
+            else:
+                wanted = lane.wanted()
+                if wanted:
+                    self._fetch(lane, wanted, now)
+            del lanes[lane]
 
-    def _header(self, asked: _Asked) -> bytes:
-        return encode_header(
-            Fetch(
-                group_id=self.group_id,
-                queues=[
-                    FetchQueue(queue=number, offset=offset, generation=generation)
-                    for number, (offset, generation) in asked.items()
-                ],
-                bytes_max=self._options.fetch_bytes,
-                wait_ms=WAIT_MS,
-            )
-        )
+    def _pump_soon(self, now: Now) -> None:
+        """Once for all queues of which this is said at the same time."""
+        if not self._pumps_soon:
+            self._pumps_soon = True
+            self.core.timers.at(now.mono_ms, self._pump_now)
 
-    def _fetch(self, shard: int, asked: _Asked, now: Now) -> None:
-        call = Call(
+    def _pump_now(self, now: Now) -> None:
+        self._pumps_soon = False
+        self.pump(now)
+
+    def _header(self, asked: Asked) -> bytes:
+        options = self._options
+        return fetch_header(asked, self.group_id, options.fetch_bytes, WAIT_MS)
+
+    def _fetch(self, lane: Lane, asked: Asked, now: Now) -> None:
+        lane.asked, lane.replaced = asked, False
+        lane.call = Call(
             Verb.FETCH,
             self._header(asked),
-            partial(self._answered, shard),
+            partial(self._answered, lane),
             # Two attempts: after a lost answer the second one brings the same again.
             deadline_ms=now.mono_ms + 2 * (WAIT_MS + ANSWER_MS),
-            shard=shard,
+            shard=lane.shard,
             attempt_ms=WAIT_MS + ANSWER_MS,
         )
-        self._pending[shard] = _Pending(call, asked)
-        self.core.submit(call, now)
+        self.core.submit(lane.call, now)
 
-    def _answered(self, shard: int, reply: Reply, now: Now) -> None:
-        pending = self._pending.pop(shard)
+    def _answered(self, lane: Lane, reply: Reply, now: Now) -> None:
+        lane.call = None
         if reply.code != Code.OK:
-            self._refused(pending, reply, now)
+            self._refused(lane, reply, now)
             return
+        self._lanes.open[lane] = None
         try:
             results = decode_header(reply.header, FetchReply).queues
         except HeaderError:
@@ -239,25 +235,29 @@ class Fetcher:
         frames = iter(reply.payload)
         for result in results:
             payload = [frame for _, frame in zip(range(result.frames), frames, strict=False)]
-            cursor = self._by_number.get(result.queue)
+            cursor = self._lanes.cursor(result.queue)
             if cursor is None or cursor.stopped:
                 continue
-            if pending.asked.get(result.queue) == cursor.place:
-                self._take(cursor, result, payload, pending.replaced, now)
+            if lane.asked.get(result.queue) == cursor.place:
+                self._take(cursor, result, payload, lane.replaced, now)
         self.pump(now)
         if self.news is not None and self.buffer.items:
             self.news()
 
-    def _refused(self, pending: _Pending, reply: Reply, now: Now) -> None:
+    def _refused(self, lane: Lane, reply: Reply, now: Now) -> None:
         if row_of(reply.code).retryable:
-            self.core.timers.at(now.mono_ms + AGAIN_MS, self.pump)
+            self.core.timers.at(now.mono_ms + AGAIN_MS, partial(self._again, lane))
             return
         error = reply.error()
         fault = remote_error(reply.code, error.message, error.hint)
-        for number in pending.asked:
-            cursor = self._by_number.get(number)
+        for number in lane.asked:
+            cursor = self._lanes.cursor(number)
             if cursor is not None:
-                cursor.fault = fault
+                self.fail(cursor, fault)
+
+    def _again(self, lane: Lane, now: Now) -> None:
+        self._lanes.open[lane] = None
+        self.pump(now)
 
     def _take(
         self, cursor: Cursor, result: FetchResult, payload: list[bytes], doubted: bool, now: Now
@@ -288,7 +288,7 @@ class Fetcher:
         elif result.code == Code.FENCED:
             self.owner.fenced(cursor, now)
         elif not row_of(result.code).retryable:
-            cursor.fault = remote_error(result.code, result.message)
+            self.fail(cursor, remote_error(result.code, result.message))
 
     def _take_record(
         self, cursor: Cursor, record: FetchedRecord | RecordError, frame_end: int
@@ -334,7 +334,7 @@ class Fetcher:
             self.buffer.drop(cursor)
             cursor.position = cursor.fetch_offset = offset
             return
-        cursor.fault = out_of_range(cursor, result)
+        self.fail(cursor, out_of_range(cursor, result))
 
     # ------------------------------------------------------------------------- for the owner
 
@@ -345,18 +345,24 @@ class Fetcher:
     def wake(self, cursor: Cursor, now: Now) -> None:
         """Reads on from a queue that was stale."""
         cursor.stale = False
-        self.pump(now)
+        self._lanes.touch(cursor)
+        self._pump_soon(now)
+
+    def fail(self, cursor: Cursor, fault: Exception) -> None:
+        """Reads no more of a queue, and says why, until it is sought."""
+        cursor.fault = fault
+        self._faulty[cursor] = None
 
     def move(self, cursor: Cursor, queue: QueueRoute) -> None:
         """The queue is on another shard, or it is another queue with the same id."""
-        self._by_number.pop(cursor.queue.number, None)
+        self._lanes.remove(cursor.queue.number)
         if queue.number != cursor.queue.number:
             # Deleted and created again: another queue, from its start. What is held went with
             # the old one, and its offsets mean nothing here.
             self.buffer.drop(cursor)
             cursor.position = cursor.fetch_offset = 0
         cursor.queue = queue
-        self._by_number[queue.number] = cursor
+        self._lanes.add(cursor)
 
     def drop(self, cursor: Cursor) -> None:
         """Forgets a queue and what is held of it."""
@@ -373,12 +379,14 @@ class Fetcher:
     def lose(self, cursor: Cursor, error: ShardMQError) -> None:
         """The queue is gone: says so once, behind what was still read from it."""
         self._cursors.pop((cursor.topic, cursor.queue.queue_id), None)
-        self._by_number.pop(cursor.queue.number, None)
+        self._lanes.remove(cursor.queue.number)
+        self._faulty.pop(cursor, None)
         self.buffer.put(Item(cursor, cursor.fetch_offset, error=error))
 
     def _forget(self, cursor: Cursor) -> None:
         self.buffer.drop(cursor)
-        self._by_number.pop(cursor.queue.number, None)
+        self._lanes.remove(cursor.queue.number)
+        self._faulty.pop(cursor, None)
 
 
 def _holds(record: Any, offset: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from shardmq.actors.protocol.codes import Code
@@ -40,6 +40,8 @@ def assigned(
     """
     route = yield from route_of(checked_name(topic))
     readable = {queue.queue_id: queue for queue in route.queues if queue.readable}
+    if queue_ids is not None and not _are_numbers(queue_ids):
+        raise InvalidArgument(f"queue_ids is a list of numbers, not {queue_ids!r}")
     wanted = sorted(readable) if queue_ids is None else list(dict.fromkeys(queue_ids))
     for queue_id in wanted:
         if queue_id not in readable:
@@ -54,6 +56,10 @@ def positions_of(queues: Sequence[QueueRoute], start_from: StartFrom) -> Flow[li
     time_ms = None if isinstance(start_from, str) else epoch_ms_of(start_from, "the time")
     results = yield from offsets_of(queues, time_ms)
     return [_offset(results.get(queue.number), queue, start_from) for queue in queues]
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, Collection) and all(isinstance(one, int) for one in values)
 
 
 def _offset(result: OffsetsResult | None, queue: QueueRoute, start_from: StartFrom) -> int:

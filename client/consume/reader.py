@@ -6,7 +6,7 @@ back, so that a seek or a pause in the middle of a loop acts on the very next me
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shardmq.actors.kernel.ports import Now
@@ -97,10 +97,15 @@ class Reader:
 
     def seek(self, cursor: Cursor, offset: int, now: Now) -> None:
         """The next message of this queue is the one at `offset`, also if it was done before."""
-        if cursor.selection is not None:
-            cursor.selection.again()
-        self.touched.add(cursor)
-        self.fetcher.seek(cursor, offset, now)
+        self.seek_all([(cursor, offset)], now)
+
+    def seek_all(self, places: Sequence[tuple[Cursor, int]], now: Now) -> None:
+        """`seek` for several queues."""
+        for cursor, _ in places:
+            if cursor.selection is not None:
+                cursor.selection.again()
+            self.touched.add(cursor)
+        self.fetcher.seek_all(places, now)
 
     def position(self, cursor: Cursor) -> int:
         """Offset of the next message of the queue to be delivered."""
@@ -112,6 +117,10 @@ class Reader:
 
     def cursor(self, topic: str, queue_id: int) -> Cursor:
         """Raises InvalidArgument if the queue is not assigned."""
+        if not isinstance(queue_id, int):
+            raise InvalidArgument(f"a queue_id is a number from 0 on, not {queue_id!r}")
+        if not isinstance(topic, str):
+            raise InvalidArgument(f"a topic is named by a string, not {topic!r}")
         cursor = self.fetcher.cursor(topic, queue_id)
         if cursor is None:
             raise InvalidArgument(f"queue {queue_id!r} of {topic!r} is not assigned")

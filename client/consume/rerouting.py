@@ -51,7 +51,8 @@ class Rerouting:
 
     def fenced(self, cursor: Cursor, now: Now) -> None:
         del now  # reads of nobody's group are never fenced: a broker that does so is faulty
-        cursor.fault = remote_error(Code.FENCED, "a read without a group was fenced")
+        error = remote_error(Code.FENCED, "a read without a group was fenced")
+        self._fetcher.fail(cursor, error)
 
     def _ask(self, cursor: Cursor, now: Now) -> None:
         told = partial(self._told, cursor)

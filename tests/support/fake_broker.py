@@ -74,6 +74,8 @@ class FakeBroker:
         self.groups = FakeGroups()
         self.work = FakeWork(self.queues, lambda number: number % self.shards)
         self._numbers = 0
+        self._made: dict[int, tuple[str, int]] = {}
+        """Topic and queue_id for which a queue was made, by its number."""
 
     # ------------------------------------------------------------------------------- topics
 
@@ -82,6 +84,7 @@ class FakeBroker:
         for queue_id in range(queues):
             self._numbers += 1
             self.queues[self._numbers] = FakeQueue(self._numbers)
+            self._made[self._numbers] = topic, queue_id
             rows.append(
                 m.QueueRoute(
                     queue_id=queue_id, number=self._numbers, shard=self._numbers % self.shards
@@ -203,11 +206,10 @@ class FakeBroker:
         return m.ProduceResult(queue=number, base_offset=base, stored_at_ms=STORED_AT_MS)
 
     def _row(self, number: int) -> tuple[m.TopicRoute | None, m.QueueRoute | None]:
-        for topic in self.topics.values():
-            for row in topic.queues:
-                if row.number == number:
-                    return topic, row
-        return None, None
+        name, queue_id = self._made.get(number, ("", 0))
+        topic = self.topics.get(name)
+        rows = [] if topic is None else topic.queues[queue_id : queue_id + 1]
+        return (topic, rows[0]) if rows and rows[0].number == number else (None, None)
 
     def _fetch(self, route: Route, asked: m.Fetch, _: list[bytes]) -> list[bytes] | None:
         reply = self._fetched(route, asked)

@@ -22,11 +22,12 @@ from .fake_groups import FakeGroups
 
 
 class Consumer:
-    """A fetcher joined to a fake broker that holds a topic of 4 queues."""
+    """A fetcher joined to a fake broker that holds a topic."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, queues: int = 4, shards: int = 2, **options: Any) -> None:
         self.wired = Wired()
-        self.route = self.wired.broker.create("t", 4)
+        self.wired.broker.shards = shards
+        self.route = self.wired.broker.create("t", queues)
         chosen = FetcherOptions(1 << 20, 8 << 20, "error")._replace(**options)
         self.fetcher = Fetcher(self.wired.core, self.wired.routes, chosen)
         self.reader = Reader(self.fetcher)

@@ -26,7 +26,7 @@ def test_what_was_taken_out_counts_until_it_is_freed_once() -> None:
     buffer = Buffer(10, 3)
     item = Item(cursor(0), 1, size=10, count=1)
     buffer.put(item)
-    buffer.items.popleft()
+    buffer.take(0)
     assert not buffer.has_room
     buffer.free(item)
     buffer.free(item)
@@ -45,3 +45,29 @@ def test_one_queue_is_dropped_and_the_order_of_the_others_stays() -> None:
     assert (buffer.holds(first), buffer.holds(second)) == (False, True)
     buffer.put(Item(second, 9, size=6, count=1))
     assert not buffer.has_room
+
+
+def test_a_queue_is_held_while_one_of_its_batches_waits() -> None:
+    buffer = Buffer(100, 9)
+    owner = cursor(0)
+    for index in range(2):
+        buffer.put(Item(owner, index, size=2, count=1))
+    first = buffer.take(0)
+    assert buffer.holds(owner)
+    second = buffer.take(0)
+    assert not buffer.holds(owner)
+    buffer.put_back(second)
+    buffer.put_back(first)
+    assert [item.next_offset for item in buffer.items] == [0, 1]
+    buffer.clear()
+    assert not buffer.holds(owner)
+
+
+def test_several_queues_are_dropped_in_one_walk() -> None:
+    buffer = Buffer(100, 9)
+    owners = [cursor(number) for number in range(3)]
+    for owner in owners * 2:
+        buffer.put(Item(owner, 0, size=2, count=1))
+    buffer.drop_all(owners[:2])
+    assert [item.cursor for item in buffer.items] == [owners[2]] * 2
+    assert [buffer.holds(owner) for owner in owners] == [False, False, True]

@@ -8,9 +8,11 @@ import pytest
 
 from shardmq.actors.protocol.codec import decode_header
 from shardmq.actors.protocol.codes import Code
+from shardmq.actors.protocol.limits import REQUEST_QUEUES_MAX
 from shardmq.actors.protocol.messages import ErrorReply, Fetch, FetchReply, FetchResult
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.client import errors
+from shardmq.client.consume.cursor import Cursor
 from support.reading import Consumer
 
 
@@ -25,6 +27,53 @@ def test_one_fetch_for_each_shard_names_all_its_queues(consumer: Consumer) -> No
     last = {tuple(sorted(row.queue for row in fetch.queues)) for fetch in consumer.fetches()[-2:]}
     assert {len(queues) for queues in last} == {2}
     assert consumer.read() == []
+
+
+def test_ten_thousand_queues_of_a_shard_are_all_read_and_none_waits_for_its_turn() -> None:
+    consumer = Consumer(queues=10_000, shards=1)
+    for queue_id in (0, 5_000, 9_999):
+        consumer.store(b"%d" % queue_id, queue_id=queue_id)
+    consumer.assign(*range(10_000))
+    assert sorted(consumer.read()) == [b"0", b"5000", b"9999"]
+    parked = [fetch for _, fetch in consumer.wired.broker.parked.values()]
+    assert max(len(fetch.queues) for fetch in parked) <= REQUEST_QUEUES_MAX
+    named = [row.queue for fetch in parked for row in fetch.queues]
+    assert sorted(named) == [row.number for row in consumer.route.queues]
+    consumer.store(b"late", queue_id=4_500)
+    assert consumer.read() == [b"late"]
+
+
+def test_the_work_for_a_message_does_not_grow_with_the_number_of_queues(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_at: list[int] = []
+    wants_more: Any = Cursor.wants_more.fget  # type: ignore[attr-defined]
+
+    def counted(cursor: Cursor) -> bool:
+        looked_at.append(cursor.queue.number)
+        return bool(wants_more(cursor))
+
+    consumer = Consumer(queues=500)
+    for queue_id in range(500):
+        consumer.store(b"%d" % queue_id, queue_id=queue_id)
+    monkeypatch.setattr(Cursor, "wants_more", property(counted))
+    consumer.assign(*range(500))
+    assert len(consumer.read(500)) == 500
+    fetched = sum(len(fetch.queues) for fetch in consumer.fetches())
+    assert len(looked_at) <= fetched + 500 < 5_000
+
+
+def test_a_seek_of_all_queues_replaces_what_is_parked_once() -> None:
+    consumer = Consumer(queues=100, shards=1)
+    consumer.assign(*range(100))
+    before = len(consumer.fetches())
+    for cursor in consumer.fetcher.cursors():
+        consumer.wired.broker.queues[cursor.queue.number].latest = 9
+    places = [(cursor, 9) for cursor in consumer.fetcher.cursors()]
+    consumer.fetcher.seek_all(places, consumer.wired.now)
+    consumer.wired.run()
+    assert len(consumer.fetches()) == before + 1
+    assert {row.offset for row in consumer.fetches()[-1].queues} == {9}
 
 
 def test_messages_come_in_order_and_the_next_fetch_is_in_flight_at_once(

@@ -60,3 +60,9 @@ def test_a_shard_that_does_not_know_a_queue_is_an_error(wired: Wired) -> None:
 def test_other_starts_are_refused(bad: Any) -> None:
     with pytest.raises(errors.InvalidArgument):
         checked_start(bad)
+
+
+@pytest.mark.parametrize("queue_ids", [1, ["1"], [[1]]])
+def test_queues_that_are_no_list_of_numbers_are_refused(wired: Wired, queue_ids: Any) -> None:
+    with pytest.raises(errors.InvalidArgument, match="list of numbers"):
+        run_flow(wired, assigned("t", queue_ids, "earliest"))

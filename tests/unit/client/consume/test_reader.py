@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from shardmq.client import Message, errors
@@ -67,3 +69,22 @@ def test_queues_that_are_not_assigned_are_refused(reader: Reader) -> None:
         reader.cursor("t", 7)
     with pytest.raises(errors.InvalidArgument, match="no queue"):
         reader.cursors("other", None)
+
+
+@pytest.mark.parametrize("queue_id", [[0, 1], "0", {}, 0.5])
+def test_what_is_no_number_of_a_queue_is_refused(reader: Reader, queue_id: Any) -> None:
+    with pytest.raises(errors.InvalidArgument, match="queue_id"):
+        reader.cursors("t", queue_id)
+
+
+def test_what_is_no_name_of_a_topic_is_refused(reader: Reader) -> None:
+    nothing: Any = ["t"]
+    with pytest.raises(errors.InvalidArgument, match="topic"):
+        reader.cursor(nothing, 0)
+
+
+def test_several_queues_are_sought_at_once(reader: Reader, wired: Wired) -> None:
+    assert len(reader.collect(10, wired.now)) == 5
+    reader.seek_all([(reader.cursor("t", 0), 3)], wired.now)
+    wired.run()
+    assert [message.body for message in reader.collect(10, wired.now)] == [b"3", b"4"]
