@@ -14,7 +14,8 @@ checker a history that breaks its promise). What needs the letters themselves is
     disordered  one holder is handed the messages of a queue in order
     strange     what a member was handed is what the log has there
     lag         lag and age are those of the messages that are not done
-    lopsided    in calm weather every queue has one holder, and nobody has too many
+    lopsided    in calm weather every queue has one holder, and nobody has too many; members of
+                broadcasting groups have all
 """
 
 from __future__ import annotations
@@ -318,6 +319,12 @@ def lopsided(group: Group, description: GroupDescription, live: Topics) -> list[
     wanted = {queue for queue, topic in live.items() if topic in group.topics}
     owned = {one.queue: one.owner for one in description.queues if one.owner}
     found = []
+    if group.alone:
+        held = {one.member: one.queues for one in description.members}
+        if held != held | {group.alone: len(wanted)}:
+            text = f"{group.name} holds {held.get(group.alone)} queues of {len(wanted)}"
+            found.append(Violation("lopsided", text))
+        return found
     missing = sorted(wanted - set(owned))
     if missing:
         found.append(Violation("lopsided", f"{group.name}: queues {missing} have no owner"))

@@ -69,6 +69,11 @@ class Group:
     max_attempts: int = 3
     model: str = "clustering"
     group_id: int = 0
+    of: str = ""
+    """What the broker calls it, if that is not its name. Each member of a broadcasting group is a
+    group for itself here, with all that groups are promised."""
+    alone: str = ""
+    """The name of that member."""
     filters: dict[str, TagFilter] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,6 +85,10 @@ class Group:
     @property
     def is_work(self) -> bool:
         return self.model in WORK_MODELS
+
+    @property
+    def wire_name(self) -> str:
+        return self.of or self.name
 
     @property
     def is_fifo(self) -> bool:

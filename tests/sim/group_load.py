@@ -70,6 +70,8 @@ class GroupLoad:
             self._found(group)
         if plan.work:
             self._found(self._work_group())
+        for number in range(plan.broadcast):
+            self._found(self._listener(f"fan-{number}"))
         self._each(plan.member_every_ms, self._change)
         self._each(plan.look_every_ms, self.look)
         self.upheaval.begin()
@@ -84,10 +86,23 @@ class GroupLoad:
             model=self.plan.work,
         )
 
+    def _listener(self, name: str) -> Group:
+        """A member of a broadcasting group; all wish for the same."""
+        topics = self.load.topics
+        return Group(
+            f"fans/{name}",
+            {topic: EXPRESSIONS[self.world.seed % len(EXPRESSIONS)] for topic in topics},
+            start="latest" if self.world.seed % 3 == 0 else "earliest",
+            lease_ms=self.plan.lease_ms,
+            model="broadcasting",
+            of="fans",
+            alone=name,
+        )
+
     def _found(self, group: Group) -> None:
         """A group comes to be: its first members join."""
         self.groups.groups[group.name] = group
-        for _ in range(self.plan.members):
+        for _ in range(1 if group.alone else self.plan.members):
             self._soon(lambda: self._join(group))
 
     def _each(self, every_ms: float, act: Callable[[], None]) -> None:
@@ -109,6 +124,8 @@ class GroupLoad:
         self.world.after(self.world.chance.choice((0.0, 5.0, 200.0)), unless_over)
 
     def _join(self, group: Group, name: str = "") -> None:
+        if group.alone and self.of(group):
+            return
         self._names += 1
         self.counts["joins"] += 1
         client = self.load.client("member")
@@ -119,8 +136,8 @@ class GroupLoad:
             worker.is_calm = self._over
             self.members.append(worker)
         else:
-            member = Member(client, group, name or client.name, self.groups, self.plan.slow)
-            self.members.append(member)
+            name = group.alone or name or client.name
+            self.members.append(Member(client, group, name, self.groups, self.plan.slow))
 
     def _change(self) -> None:
         """One member comes, goes, is killed, or is stopped for longer than its lease."""
@@ -182,13 +199,15 @@ class GroupLoad:
         return self.operator is None or self.operator.idle
 
     def _look_at(self, group: Group) -> Flow[None]:
-        (description,) = yield [Request(Verb.GROUP_DESCRIBE, g.GroupDescribe(group=group.name))]
+        (description,) = yield [
+            Request(Verb.GROUP_DESCRIBE, g.GroupDescribe(group=group.wire_name))
+        ]
         by_shard: dict[int, list[int]] = {}
         for one in description.queues:
             by_shard.setdefault(one.shard, []).append(one.queue)
         if by_shard:
             asked_ms = self.world.mono_ms
-            group_id = description.group_id
+            group_id = group.group_id if group.alone else description.group_id
             replies = yield [
                 Request(Verb.CURSORS, g.Cursors(group_id=group_id, queues=queues), shard)
                 for shard, queues in sorted(by_shard.items())

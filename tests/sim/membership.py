@@ -117,7 +117,7 @@ class Membership:
             for topic, text in group.subscriptions.items()
         ]
         header = g.GroupJoin(
-            group=group.name,
+            group=group.wire_name,
             member=self.name,
             subscriptions=wanted,
             strategy=group.strategy,  # type: ignore[arg-type]

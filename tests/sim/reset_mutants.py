@@ -1,7 +1,8 @@
 """Reset mutants: known bugs of what an operator does to groups, and of what a coordinator must know
 when it comes back, planted in the real code, to be seen one at a time.
 
-Owns these bugs, as `mutants.py` and the others do theirs.
+Owns these bugs, and those of broadcasting members' cursors, as `mutants.py` and the others do
+theirs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from typing import Any
 
 from shardmq.actors.coordinator.division import Division
 from shardmq.actors.coordinator.granting import Granting
+from shardmq.actors.coordinator.groups import GroupState
+from shardmq.actors.coordinator.rebalancing import Rebalancing
 from shardmq.actors.protocol.group_messages import Start
 from shardmq.shards import grants
 from shardmq.shards.state.cursors import Cursors
@@ -66,3 +69,22 @@ def resets_again_with_every_later_grant() -> list[tuple[Any, str, Any]]:
         return None if row is None else row.reset
 
     return [(Division, "pending_reset", pending_reset)]
+
+
+# --- broadcasting members --------------------------------------------------------------------
+
+
+@mutant
+def has_broadcasting_members_share_a_cursor() -> list[tuple[Any, str, Any]]:
+    return [(GroupState, "cursor_id_of", lambda self, member: self.group.group_id)]
+
+
+@mutant
+def forgets_the_cursor_of_a_broadcasting_member_that_goes() -> list[tuple[Any, str, Any]]:
+    right = Rebalancing._gone
+
+    def gone(self: Any, member: Any, now: Any) -> None:
+        right(self, member, now)
+        self._groups.get(member.group_id).cursor_ids.pop(member.name, None)
+
+    return [(Rebalancing, "_gone", gone)]

@@ -66,6 +66,8 @@ class Plan:
     """The model of one group more, whose members are workers; none if empty."""
     reset_every_ms: float = 0.0
     """The operator resets a group."""
+    broadcast: int = 0
+    """Members of a broadcasting group, by name."""
     returns: bool = False
     """After the storm the coordinator is killed once more, and its members return."""
     # the faults
@@ -205,3 +207,5 @@ def _work(plan: Plan, chance: random.Random) -> None:
 def _upheaval(plan: Plan, chance: random.Random) -> None:
     reset_every_ms = _maybe(chance, 0.4, 200.0, 2_000.0)
     plan.reset_every_ms = reset_every_ms if plan.groups else 0.0
+    broadcast = chance.choice((1, 2, 3)) if chance.random() < 0.2 else 0
+    plan.broadcast = broadcast if plan.groups else 0

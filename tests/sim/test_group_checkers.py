@@ -256,6 +256,15 @@ def test_an_assignment_is_complete_and_balanced(
     assert [one.rule for one in lopsided(group, described(owners, ("a", "b")), live)] == rules
 
 
+@pytest.mark.parametrize(("queues", "rules"), [(3, []), (2, ["lopsided"]), (0, ["lopsided"])])
+def test_a_broadcasting_member_has_every_queue(queues: int, rules: list[str]) -> None:
+    group = Group("g/a", {"t": "*"}, model="broadcasting", of="g", alone="a")
+    description = described(dict.fromkeys((1, 2, 3)), ("a", "b"))
+    description.members[0].queues = queues
+    live = dict.fromkeys((1, 2, 3), "t")
+    assert [one.rule for one in lopsided(group, description, live)] == rules
+
+
 @pytest.mark.parametrize("offsets", [set(), {0}, {1}, {0, 1, 2, 5, 6, 9}, {3, 5, 70}])
 def test_a_set_of_offsets_is_its_floor_and_its_ranges(offsets: set[int]) -> None:
     bits = sum(1 << one for one in offsets)

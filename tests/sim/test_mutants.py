@@ -52,6 +52,7 @@ HINTS: dict[str, int] = {
     "resets to the end whatever is wanted": 10,
     "forgets a reset when its queue moves": 47,
     "resets again with every later grant": 24,
+    "has broadcasting members share a cursor": 21,
 }
 """Seeds that saw a bug when this was written. They are tried first, only to save time."""
 

@@ -352,3 +352,13 @@ def test_a_clock_that_stepped_excuses_what_only_it_can_explain() -> None:
     story = Story().given(1).killed(in_turn=True).said(1, code=EXPIRED)
     story.steady = False
     assert story.rules() == []
+
+
+@pytest.mark.parametrize(("steady", "rules"), [(False, []), (True, ["late"])])
+def test_what_became_a_dead_letter_before_the_clock_was_put_back_is_done(
+    steady: bool, rules: list[str]
+) -> None:
+    story = Story().given(1).at(200).given(2, attempt=2).at(400).given(3, attempt=3).buried(0, 3)
+    story.said(3, act="return").said(3)
+    story.steady = steady
+    assert story.rules() == rules

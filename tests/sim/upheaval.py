@@ -73,7 +73,7 @@ class Upheaval:
             return
         group = chance.choice(known)
         wish = g.GroupReset(
-            group=group.name,
+            group=group.wire_name,
             topic=chance.choice(group.topics),
             to=self._position(),
             queues=self._queues() if chance.random() < 0.3 else [],

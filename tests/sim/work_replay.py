@@ -274,14 +274,16 @@ class Replay:
             is_its = known.receipt == item.receipt and known.is_back is False
             is_held = is_its and known.until_max_ms > said.wall_ms
             may_be_other = known.hidden or known.power_cuts or known.may_be_done
-            if is_sure and is_held and not may_be_other:
+            attempts_max = self._groups[said.group_id].max_attempts
+            # Its time may have been over by a clock that was put back since.
+            may_be_over = not self._steady and known.may_be_dead(attempts_max)
+            if is_sure and is_held and not (may_be_other or may_be_over):
                 known.attempt -= 1
                 known.there_ms = said.at_ms
             else:
                 known.may_be_returned = True
                 # One that was handed out for the last time may be a dead letter, which is done.
-                is_over = known.until_ms <= said.wall_ms or known.power_cuts > 0
-                attempts_max = self._groups[said.group_id].max_attempts
+                is_over = known.until_ms <= said.wall_ms or known.power_cuts > 0 or may_be_over
                 known.may_be_done |= is_over and known.may_be_dead(attempts_max)
         self._move(said, known, is_sure=is_sure and not known.may_be_done)
 
