@@ -39,6 +39,8 @@ from shardmq.actors.protocol.retries import (
     CAUSE,
     DETAIL,
     HISTORY,
+    HISTORY_CAUSE_CHARS,
+    HISTORY_MAX,
     OFFSET,
     QUEUE,
     RETRY_PREFIX,
@@ -60,9 +62,6 @@ __all__ = [
     "shortened",
 ]
 
-HISTORY_MAX: Final = 32
-"""Failed attempts that a message remembers, the last ones."""
-HISTORY_CAUSE_CHARS: Final = 200
 _ROW_BYTES: Final = 8
 """For the length of a body and the index of a tag."""
 _DESCRIPTIONS: Final = (CAUSE, DETAIL, HISTORY)
@@ -253,7 +252,7 @@ def _history(
 ) -> str:
     failed = entry.attempt if scheduled.dead else entry.attempt - 1
     rows: list[Any] = list(_history_of(before[HISTORY])) if HISTORY in before else []
-    rows.append((failed, failed_at_ms, entry.cause[:HISTORY_CAUSE_CHARS]))
+    rows += [*entry.earlier, (failed, failed_at_ms, entry.cause[:HISTORY_CAUSE_CHARS])]
     return msgspec.json.encode(rows[-HISTORY_MAX:]).decode()
 
 

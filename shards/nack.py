@@ -6,7 +6,8 @@ a message comes again in `release.py`.
 An offset that is done with already is passed over: a NACK may be sent again at will, and what two
 NACKs name is scheduled once. A NACK is refused where user data is: it asks for a copy later.
 
-The attempt of a message is 1, unless it is itself a copy in a retry queue, which says it.
+The attempt of a message is 1, unless it is itself a copy in a retry queue, which says it, or its
+member has tried it several times before it says so, and counts them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from shardmq.actors.protocol.group_messages import (
     NackResult,
 )
 from shardmq.actors.protocol.limits import ATTEMPTS_MAX, DELAY_MS_MAX
-from shardmq.actors.protocol.retries import retry_delay_ms
+from shardmq.actors.protocol.retries import HISTORY_CAUSE_CHARS, HISTORY_MAX, retry_delay_ms
 
 from .acks import done_now
 from .cursors_log import CursorLog
@@ -89,7 +90,7 @@ class Nacking:
             lsn = sources.lsn_of(message.offset)
             if lsn is None:
                 continue
-            attempt = sources.attempt_of(message.offset)
+            attempt = max(message.attempt, sources.attempt_of(message.offset))
             if message.dead or attempt >= max_attempts:
                 dead.append(_entry(message, lsn, 0, attempt, message.detail))
             else:
@@ -120,4 +121,8 @@ def _not_done(item: NackQueue, served: ServedQueue, floor: int, acked: Bounds) -
 def _entry(
     message: NackMessage, lsn: int, due_ms: int, attempt: int, detail: str
 ) -> ScheduledEntry:
-    return ScheduledEntry(message.offset, lsn, due_ms, attempt, message.cause, detail)
+    earlier = tuple(
+        (failed, at_ms, cause[:HISTORY_CAUSE_CHARS])
+        for failed, at_ms, cause in message.earlier[1 - HISTORY_MAX :]
+    )
+    return ScheduledEntry(message.offset, lsn, due_ms, attempt, message.cause, detail, earlier)

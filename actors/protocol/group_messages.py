@@ -47,7 +47,6 @@ class Start(Header, kw_only=True):
     time_ms: U63 = 0
     """With `time`: the first message stored then or later."""
     offset: U63 = 0
-    """With `offset`."""
 
 
 # --- members and the coordinator -------------------------------------------------------------
@@ -70,8 +69,7 @@ class GroupJoin(Header, kw_only=True):
     lease_ms: U63 = 0
     """A member that was silent for so long loses its queues; 0: the broker's default."""
     retries: bool = False
-    """The group shall have a retry and a dead letter topic; members get the former's queues. A work
-    group has dead letters only."""
+    """Gives the group dead letters and, no work group, a retry topic whose queues members get."""
 
 
 class GroupJoinReply(Header, kw_only=True):
@@ -88,8 +86,7 @@ class HeldQueue(Header, kw_only=True):
 
 
 class Events(Header, kw_only=True):
-    """Waits for news of what the member holds, and says that it lives. One request at a time: a
-    later one replaces it."""
+    """Waits for news of what the member holds, says that it lives, and replaces an earlier one."""
 
     group_id: U32
     member: str
@@ -245,7 +242,6 @@ class AckResult(Header, kw_only=True):
     queue: U32
     code: U32 = 200
     floor: U63 = 0
-    """All below is done."""
     message: str = ""
 
 
@@ -297,6 +293,10 @@ class NackMessage(Header, kw_only=True):
     cause: _Text = ""
     detail: _Text = ""
     """A stack trace, for people."""
+    attempt: U32 = 0
+    """Which delivery failed, where the member counts its own; 0: as the shard counts."""
+    earlier: Annotated[list[tuple[U32, U63, _Text]], Meta(max_length=REQUEST_QUEUES_MAX)] = []
+    """Failures before it, not told before: [attempt, failed at ms, cause], oldest first."""
 
 
 class NackQueue(Header, kw_only=True):

@@ -21,6 +21,8 @@ __all__ = [
     "DETAIL",
     "DLQ_PREFIX",
     "HISTORY",
+    "HISTORY_CAUSE_CHARS",
+    "HISTORY_MAX",
     "OFFSET",
     "QUEUE",
     "RETRY_LEVELS_MS",
@@ -53,6 +55,10 @@ CAUSE: Final = "%CAUSE"
 DETAIL: Final = "%DETAIL"
 """Of a dead letter: the last attempt's stack trace."""
 SYSTEM_PROPERTIES: Final = frozenset((TOPIC, QUEUE, OFFSET, ATTEMPT, HISTORY, CAUSE, DETAIL))
+
+HISTORY_MAX: Final = 32
+"""Failed attempts that a message remembers, the last ones."""
+HISTORY_CAUSE_CHARS: Final = 200
 
 _history_of = msgspec.json.Decoder(list[tuple[int, int, str]]).decode
 _SECOND_MS: Final = 1_000

@@ -306,6 +306,8 @@ class Dispatcher:
                 dead=failure.dead,
                 cause=failure.cause,
                 detail=failure.detail,
+                attempt=failure.attempt,
+                earlier=list(failure.earlier),
             )
             self._nacker.add(tracker, message, partial(self._told, batch, place), now)
 

@@ -21,13 +21,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from shardmq.actors.kernel.ports import Now
+from shardmq.actors.protocol.retries import HISTORY_CAUSE_CHARS, HISTORY_MAX
 
 from ..received import Delivery, ReceivedMessage, again, place_of
 from .core import GroupCore
 from .dispatch import Dispatcher
 from .ledger import Ledger, Open
 from .nacks import Nacker
-from .outcomes import Failure, timed_out
+from .outcomes import EarlierFailure, Failure, sendable, timed_out
 from .work import Listener, Work
 
 __all__ = ["KeyedDispatcher"]
@@ -38,6 +39,12 @@ class _Row(NamedTuple):
     first: int
     end: int
     batch: Open
+    earlier: tuple[EarlierFailure, ...] = ()
+
+
+def _noted(attempt: int, failure: Failure, now: Now) -> EarlierFailure:
+    chars_max = HISTORY_CAUSE_CHARS
+    return attempt, now.wall_ms, sendable(failure.cause, chars_max, 4 * chars_max)
 
 
 class _Lane:
@@ -162,7 +169,12 @@ class KeyedDispatcher(Dispatcher):
         if failure.dead or attempt >= self._max_attempts or self._nacker is None:
             self._bury(row, failure, now)
             return
-        lane.rows.appendleft(row._replace(message=again(row.message, attempt + 1)))
+        lane.rows.appendleft(
+            row._replace(
+                message=again(row.message, attempt + 1),
+                earlier=(*row.earlier, _noted(attempt, failure, now))[1 - HISTORY_MAX :],
+            )
+        )
         lane.is_suspended = True
         wait_ms = self._suspend_ms if failure.delay_ms is None else failure.delay_ms
         self._fetcher.core.timers.at(now.mono_ms + wait_ms, partial(self._resume, lane))
@@ -171,7 +183,10 @@ class KeyedDispatcher(Dispatcher):
         place = place_of(row.message)
         self._done(row.batch.ledger, row.first, place)
         self._done(row.batch.ledger, place + 1, row.end)
-        self._fail(row.batch, failure._replace(dead=True), now)
+        told = failure._replace(dead=True)
+        if row.earlier:
+            told = told._replace(attempt=row.message.attempt, earlier=row.earlier)
+        self._fail(row.batch, told, now)
 
     def _resume(self, lane: _Lane, now: Now) -> None:
         del now

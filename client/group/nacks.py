@@ -124,7 +124,7 @@ class Nacker:
             if queue.generation != generation:
                 break  # granted anew in the meantime: another request
             queue.messages.append(one.message)
-            text_bytes += len(one.message.cause.encode()) + len(one.message.detail.encode())
+            text_bytes += _text_bytes(one.message)
             told.append(waiting.popleft())
         if not told:
             return
@@ -184,3 +184,8 @@ class Nacker:
         _log.error("the failure of %s was refused: it comes again with its queue: %s", where, fault)
         one.then(False, now)
         return []
+
+
+def _text_bytes(message: NackMessage) -> int:
+    texts = [message.cause, message.detail, *(cause for *_, cause in message.earlier)]
+    return sum(len(text.encode()) for text in texts)

@@ -7,6 +7,7 @@ a while, longer with each attempt. To steer it by hand, raise or return one of t
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from ..times import Duration, ms_of
 __all__ = [
     "CAUSE_CHARS_MAX",
     "Discard",
+    "EarlierFailure",
     "Failure",
     "Retry",
     "cause_of",
@@ -62,6 +64,10 @@ class Discard(Exception):
         self.dead_letter = bool(dead_letter)
 
 
+EarlierFailure = tuple[int, int, str]
+"""Attempt, failed at ms, cause."""
+
+
 class Failure(NamedTuple):
     """One message that was not done."""
 
@@ -72,6 +78,10 @@ class Failure(NamedTuple):
     dead: bool = False
     is_fault: bool = False
     """True if the listener did not mean it: a plain exception."""
+    attempt: int = 0
+    """Which delivery it was, where they are counted here; 0: where the broker counts."""
+    earlier: Sequence[EarlierFailure] = ()
+    """Of this message, which the broker was not told of."""
 
 
 def failure_of(message: ReceivedMessage, error: BaseException) -> Failure | None:

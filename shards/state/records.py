@@ -196,6 +196,8 @@ class ScheduledEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """How often it will have been delivered: counts from 1."""
     cause: str = ""
     detail: str = ""
+    earlier: tuple[tuple[int, int, str], ...] = ()
+    """Failures before this one that were told with it: (attempt, failed at ms, cause)."""
 
 
 class Scheduled(msgspec.Struct, array_like=True, frozen=True, tag=SCHEDULED):

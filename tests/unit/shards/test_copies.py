@@ -27,8 +27,8 @@ from shardmq.actors.protocol.limits import (
     PROPERTIES_BYTES_MAX,
 )
 from shardmq.actors.protocol.plain import plain_messages
+from shardmq.actors.protocol.retries import HISTORY_MAX
 from shardmq.shards.copies import (
-    HISTORY_MAX,
     Copy,
     StoredBatch,
     attempt_of,

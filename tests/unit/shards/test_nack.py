@@ -10,7 +10,7 @@ from shardmq.actors.kernel.ports import Refusal
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.group_messages import Nack, NackMessage, NackQueue
 from shardmq.actors.protocol.limits import DELAY_MS_MAX
-from shardmq.actors.protocol.retries import RETRY_LEVELS_MS
+from shardmq.actors.protocol.retries import HISTORY_CAUSE_CHARS, HISTORY_MAX, RETRY_LEVELS_MS
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.shards import acks, scheduling
 from support.grouped import GROUP
@@ -76,6 +76,29 @@ def test_a_delay_of_ones_own_and_death_at_once(shard: RetryingShard) -> None:
     shard.release()
     assert [one.body for one in shard.seen(RETRIES)] == [b"1"]
     assert shard.core.stats()["messages_retried"] == shard.core.stats()["dead_letters"] == 1
+
+
+def test_a_member_that_counts_its_own_attempts_is_believed_and_its_failures_are_history(
+    shard: RetryingShard,
+) -> None:
+    message = NackMessage(
+        offset=1, dead=True, cause="c3", attempt=3, earlier=[(1, 10, "c" * 999), (2, 20, "c2")]
+    )
+    assert shard.nack(message).dead == [1]
+    shard.settle()
+    (dead,) = shard.seen(DEAD)
+    assert dead.properties["%ATTEMPT"] == "3"
+    *earlier, last = json.loads(dead.properties["%HISTORY"])
+    assert earlier == [[1, 10, "c" * HISTORY_CAUSE_CHARS], [2, 20, "c2"]]
+    assert (last[0], last[2]) == (3, "c3")
+
+
+def test_the_attempts_that_a_member_counts_have_an_end_and_a_level(shard: RetryingShard) -> None:
+    messages = [NackMessage(offset=at, attempt=at, earlier=[(1, 9, "c")] * 99) for at in (2, 4)]
+    assert shard.nack(*messages, max_attempts=4).dead == [4]
+    assert shard.release() == RETRY_LEVELS_MS[1]
+    (dead,) = shard.seen(DEAD)
+    assert len(json.loads(dead.properties["%HISTORY"])) == HISTORY_MAX
 
 
 def test_a_nack_that_comes_again_schedules_nothing(shard: RetryingShard) -> None:

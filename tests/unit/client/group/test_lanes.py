@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shardmq.actors.protocol.batch import Columns, encode_batch
+from shardmq.actors.protocol.retries import HISTORY_CAUSE_CHARS, HISTORY_MAX
 from shardmq.client import Message
 from shardmq.client.group.outcomes import Discard, Retry
 from shardmq.client.group.work import run
@@ -102,6 +103,40 @@ def test_at_the_end_of_its_attempts_a_message_is_a_dead_letter_and_the_key_goes_
     assert ordered.of("a") == ["a1", "a1", "a2"]
     ordered.commit()
     assert ordered.floor() == 2
+
+
+def test_a_dead_letter_tells_every_attempt_that_was_made_of_it() -> None:
+    def listener(message: Any) -> None:
+        raise ValueError(f"{message.attempt}" * 300)
+
+    ordered = Ordered(listener, max_attempts=3)
+    ordered.keyed("a1")
+    ordered.start(0)
+    for _ in range(3):
+        ordered.work()
+        ordered.wired.advance(1_100)
+    [(_, message)] = ordered.groups.nacked
+    assert (message.attempt, message.dead, message.cause[:13]) == (3, True, "ValueError: 3")
+    assert [attempt for attempt, _, _ in message.earlier] == [1, 2]
+    assert [cause[:13] for *_, cause in message.earlier] == ["ValueError: 1", "ValueError: 2"]
+    assert max(len(cause) for *_, cause in message.earlier) == HISTORY_CAUSE_CHARS
+    first_ms, second_ms = (at_ms for _, at_ms, _ in message.earlier)
+    assert second_ms - first_ms >= 1_000
+
+
+def test_of_many_attempts_the_last_are_told() -> None:
+    def listener(message: Any) -> None:
+        raise ValueError
+
+    ordered = Ordered(listener, max_attempts=50, suspend_ms=10.0)
+    ordered.keyed("a1")
+    ordered.start(0)
+    for _ in range(50):
+        ordered.work()
+        ordered.wired.advance(20)
+    [(_, message)] = ordered.groups.nacked
+    assert message.attempt == 50
+    assert [row[0] for row in message.earlier] == list(range(51 - HISTORY_MAX, 50))
 
 
 def test_steers_count_in_order_too() -> None:

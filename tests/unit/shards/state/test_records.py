@@ -50,7 +50,7 @@ GOLDEN: list[tuple[StateRecord, str]] = [
     (GroupsForgotten([7, 9]), "9208920709"),
     (
         Scheduled(6, 70, 2, False, 7, "t", 1, [ScheduledEntry(300, 9, 10, 2, "c", "d")]),
-        "990a064602c207a17401" + "9196cd012c090a02a163a164",
+        "990a064602c207a17401" + "9197cd012c090a02a163a16490",
     ),
     (EntriesEnded([(1, 300, 2)], "r"), "930b919301cd012c02a172"),
     (WatermarkRaised(300), "920ccd012c"),
@@ -66,7 +66,7 @@ GOLDEN: list[tuple[StateRecord, str]] = [
             Scheduled(6, 70, 2, False, 7, "t", 1, [ScheduledEntry(300, 9, 10, 2, "c", "d")]),
             [CarriedPlace(5, 300)],
         ),
-        "960e06cd012c919301cd012c02990a064602c207a17401" + "9196cd012c090a02a163a164919205cd012c",
+        "960e06cd012c919301cd012c02990a064602c207a17401" + "9197cd012c090a02a163a16490919205cd012c",
     ),
 ]
 
@@ -80,6 +80,12 @@ def test_bytes_of_a_record_never_change(record: StateRecord, golden: str) -> Non
 @pytest.mark.parametrize(("record", "golden"), GOLDEN)
 def test_a_tag_is_read_without_decoding(record: StateRecord, golden: str) -> None:
     assert tag_of(bytes.fromhex(golden)) == record.__struct_config__.tag
+
+
+def test_an_entry_that_was_written_without_earlier_failures_is_still_read() -> None:
+    older = "990a064602c207a17401" + "9196cd012c090a02a163a164"
+    entries = [ScheduledEntry(300, 9, 10, 2, "c", "d")]
+    assert decode_state(bytes.fromhex(older)) == Scheduled(6, 70, 2, False, 7, "t", 1, entries)
 
 
 def test_a_record_of_a_newer_version_is_an_error() -> None:

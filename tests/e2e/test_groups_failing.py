@@ -1,0 +1,63 @@
+"""What a group's members do with messages that fail, and with each other's names, with a real
+broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from shardmq.client import Admin, Message, Producer, PushConsumer
+from shardmq.router import Broker
+
+WAIT_SECONDS = 20.0
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    data = tmp_path_factory.mktemp("broker") / "data"
+    with Broker(str(data), shards=2, listen="tcp://127.0.0.1:0") as broker:
+        yield broker.url
+
+
+def until(true: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def fill(url: str, topic: str, messages: list[Message], queues: int = 1) -> None:
+    with Admin(url) as admin, Producer(url) as producer:
+        admin.create_topic(topic, queues=queues)
+        for message in messages:
+            producer.send(message)
+
+
+def test_a_dead_letter_of_an_ordered_member_tells_all_its_attempts(url: str) -> None:
+    fill(url, "ordered", [Message("ordered", b"bad", ordering_key="k")])
+    calls: list[int] = []
+
+    def listener(message: Any) -> None:
+        calls.append(message.attempt)
+        raise ValueError(f"attempt {message.attempt}")
+
+    options: dict[str, Any] = {"start_from": "earliest", "ordered": True, "suspend": 0.1}
+    with (
+        Admin(url) as admin,
+        PushConsumer(url, "ordered", max_attempts=3, **options) as consumer,
+    ):
+        consumer.subscribe("ordered", "*", listener)
+        consumer.start()
+        until(lambda: admin.dead_letters("ordered"), "it is a dead letter")
+        (letter,) = admin.dead_letters("ordered")
+    assert calls == [1, 2, 3]
+    assert (letter.attempts, letter.cause) == (3, "ValueError: attempt 3")
+    assert [(one.attempt, one.cause) for one in letter.history] == [
+        (attempt, f"ValueError: attempt {attempt}") for attempt in calls
+    ]
+    times = [one.failed_at for one in letter.history]
+    assert times == sorted(times)
+    assert (times[-1] - times[0]).total_seconds() >= 0.15
