@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -46,9 +46,9 @@ class PushConsumer(Closable):
     """A member of a group that calls listeners with messages.
 
     A listener that returns has done its message. One that raises has not: the message comes again
-    after 10 s, then 30 s, 1 min ... up to 2 h; at the end of `max_attempts` it lies among the
-    group's dead letters. Raised or returned, `Retry(delay=...)` says when it comes again, and
-    `Discard` that it does not: it is done, or a dead letter at once.
+    after a while (`retry_delays`); at the end of `max_attempts` it lies among the group's dead
+    letters. Raised or returned, `Retry(delay=...)` says when it comes again, and `Discard` that it
+    does not: it is done, or a dead letter at once.
 
     Args:
         url: the broker, `tcp://host:port`; None for SHARDMQ_URL or the default.
@@ -65,6 +65,9 @@ class PushConsumer(Closable):
             it.
         message_timeout: seconds after which a listener's message counts as failed, though its
             thread cannot be stopped; None: never.
+        retry_delays: how long a message waits after its first failed attempt, its second ..., in
+            seconds; after more than these, the last. None: 10 s, 30 s, 1 min ... up to 2 h. `Retry`
+            with a delay overrides it; an ordered or broadcasting consumer takes none.
         prefetch_messages, prefetch_bytes: nothing more is fetched while so much is not done.
         commit_interval: how often the broker is told what is done, in seconds.
         lease: seconds after which a silent member loses its queues; None: the broker's default.
@@ -90,6 +93,7 @@ class PushConsumer(Closable):
         name: str | None = None,
         message_timeout: Duration | None = None,
         suspend: Duration = 1.0,
+        retry_delays: Sequence[Duration] | None = None,
         prefetch_messages: int = PREFETCH_MESSAGES,
         prefetch_bytes: int = PREFETCH_BYTES,
         commit_interval: Duration = 1.0,
@@ -103,6 +107,7 @@ class PushConsumer(Closable):
             group, unique_name() if name is None else name, start_from,
             model=model, ordered=ordered, concurrency=concurrency,
             max_attempts=max_attempts, message_timeout=message_timeout, suspend=suspend,
+            retry_delays=retry_delays,
             prefetch_messages=prefetch_messages, prefetch_bytes=prefetch_bytes,
             commit_interval=commit_interval, lease=lease, strategy=strategy,
             drain_timeout=drain_timeout, timeout=timeout, credentials=credentials,

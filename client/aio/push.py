@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import isawaitable
 from typing import Any
@@ -57,6 +57,7 @@ class PushConsumer(AsyncClosable):
         name: str | None = None,
         message_timeout: Duration | None = None,
         suspend: Duration = 1.0,
+        retry_delays: Sequence[Duration] | None = None,
         prefetch_messages: int = PREFETCH_MESSAGES,
         prefetch_bytes: int = PREFETCH_BYTES,
         commit_interval: Duration = 1.0,
@@ -70,6 +71,7 @@ class PushConsumer(AsyncClosable):
             group, unique_name() if name is None else name, start_from,
             model=model, ordered=ordered, concurrency=concurrency,
             max_attempts=max_attempts, message_timeout=message_timeout, suspend=suspend,
+            retry_delays=retry_delays,
             prefetch_messages=prefetch_messages, prefetch_bytes=prefetch_bytes,
             commit_interval=commit_interval, lease=lease, strategy=strategy,
             drain_timeout=drain_timeout, timeout=timeout, credentials=credentials,

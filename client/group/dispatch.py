@@ -49,6 +49,7 @@ class Dispatcher:
         nacker: Nacker | None,
         listeners: Mapping[str, Listener],
         timeout_ms: float | None,
+        retry_delay_ms: Callable[[int], int | None] = lambda attempt: None,
     ) -> None:
         self.stopped = False
         self.running: set[Work] = set()
@@ -60,6 +61,7 @@ class Dispatcher:
         self._nacker = nacker
         self._listeners = listeners
         self._timeout_ms = timeout_ms
+        self._retry_delay_ms = retry_delay_ms
         self._ledgers: dict[Cursor, Ledger] = {}
         self._segments: deque[Segment] = deque()
         self._cost_ms: dict[Listener, float] = {}
@@ -300,9 +302,12 @@ class Dispatcher:
             self._done(batch.ledger, place, place + 1)
             self._close_some(batch, 1, now)
         else:
+            delay_ms = failure.delay_ms
+            if delay_ms is None and not failure.dead:
+                delay_ms = self._retry_delay_ms(failure.message.attempt)
             message = NackMessage(
                 offset=place,
-                delay_ms=failure.delay_ms,
+                delay_ms=delay_ms,
                 dead=failure.dead,
                 cause=failure.cause,
                 detail=failure.detail,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -24,6 +24,7 @@ from ..credentials import check_credentials
 from ..errors import InvalidArgument
 from ..times import Duration, epoch_ms_of, ms_of
 from ..topics import checked_name
+from .outcomes import checked_delay_ms
 
 __all__ = [
     "GroupOptions",
@@ -82,6 +83,14 @@ class PushOptions(NamedTuple):
     suspend_ms: float
     timeout_ms: float | None
     """Of one message; None: it may take as long as it likes."""
+    retry_delays_ms: tuple[int, ...] = ()
+    """After the first failed attempt, the second ...; the last of them from then on. Empty: by the
+    broker's table."""
+
+    def retry_delay_ms(self, attempt: int) -> int | None:
+        """How long a message waits whose `attempt`-th delivery failed; None: the broker says."""
+        delays = self.retry_delays_ms
+        return delays[min(attempt, len(delays)) - 1] if delays else None
 
 
 class PushSettings(NamedTuple):
@@ -106,6 +115,7 @@ def checked_push(
     max_attempts: Any,
     message_timeout: Duration | None,
     suspend: Duration,
+    retry_delays: Sequence[Duration] | None,
     prefetch_messages: Any,
     prefetch_bytes: Any,
     commit_interval: Duration,
@@ -134,7 +144,9 @@ def checked_push(
     timeout_ms = None if message_timeout is None else ms_of(message_timeout, "message_timeout")
     if timeout_ms is not None and timeout_ms < 1:
         raise InvalidArgument("message_timeout is at least 0.001 s, or None")
-    push = PushOptions(bool(ordered), max_attempts, ms_of(suspend, "suspend"), timeout_ms)
+    delays_ms = _checked_delays(retry_delays, model, ordered=bool(ordered))
+    suspend_ms = ms_of(suspend, "suspend")
+    push = PushOptions(bool(ordered), max_attempts, suspend_ms, timeout_ms, delays_ms)
     fetching = FetcherOptions(
         FETCH_BYTES,
         checked_count("prefetch_bytes", prefetch_bytes, 1 << 40),
@@ -143,6 +155,23 @@ def checked_push(
     )
     drain_ms = ms_of(drain_timeout, "drain_timeout")
     return PushSettings(member, push, fetching, concurrency, drain_ms, ms_of(timeout, "timeout"))
+
+
+def _checked_delays(
+    delays: Sequence[Duration] | None, model: str, *, ordered: bool
+) -> tuple[int, ...]:
+    if delays is None:
+        return ()
+    if ordered or model == "broadcasting":
+        why = "an ordered consumer waits `suspend`" if ordered else "broadcasting retries nothing"
+        raise InvalidArgument(f"retry_delays means nothing here: {why}", hint="leave it out")
+    if isinstance(delays, str | bytes) or not isinstance(delays, Sequence):
+        raise InvalidArgument(f"retry_delays is a list of durations, not {delays!r}")
+    if not 1 <= len(delays) <= ATTEMPTS_MAX:
+        raise InvalidArgument(f"retry_delays has 1 to {ATTEMPTS_MAX} entries, not {len(delays)}")
+    return tuple(
+        checked_delay_ms(delay, f"retry_delays[{index}]") for index, delay in enumerate(delays)
+    )
 
 
 def _check_push_model(model: Any) -> None:

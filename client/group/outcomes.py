@@ -105,12 +105,12 @@ def timed_out(message: ReceivedMessage, timeout_ms: float) -> Failure:
     return Failure(message, f"TimeoutError: the listener took more than {timeout_ms / 1000:g} s")
 
 
-def checked_delay_ms(delay: Duration) -> int:
+def checked_delay_ms(delay: Duration, name: str = "delay") -> int:
     """Raises InvalidArgument if it is no duration, or too long."""
-    delay_ms = int(ms_of(delay, "delay"))
+    delay_ms = int(ms_of(delay, name))
     if delay_ms > DELAY_MS_MAX:
         days = DELAY_MS_MAX // (24 * 3_600_000)
-        raise InvalidArgument(f"delay is at most {days} days, not {delay!r}")
+        raise InvalidArgument(f"{name} is at most {days} days, not {delay!r}")
     return delay_ms
 
 

@@ -47,7 +47,9 @@ class PushGroup:
                 suspend_ms=options.suspend_ms,
             )
         else:
-            self.dispatcher = Dispatcher(self.core, nacker, listeners, options.timeout_ms)
+            self.dispatcher = Dispatcher(
+                self.core, nacker, listeners, options.timeout_ms, options.retry_delay_ms
+            )
 
     def start(self, news: Callable[[], None], now: Now) -> None:
         """Joins; `news()` is called whenever a worker may find something to do."""

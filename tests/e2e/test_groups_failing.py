@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -61,3 +62,24 @@ def test_a_dead_letter_of_an_ordered_member_tells_all_its_attempts(url: str) -> 
     times = [one.failed_at for one in letter.history]
     assert times == sorted(times)
     assert (times[-1] - times[0]).total_seconds() >= 0.15
+
+
+def test_a_group_may_have_a_table_of_delays_of_its_own(url: str) -> None:
+    fill(url, "table", [Message("table", b"bad")])
+    calls: list[float] = []
+
+    def listener(message: Any) -> None:
+        calls.append(time.monotonic())
+        raise ValueError(f"attempt {message.attempt}")
+
+    options: dict[str, Any] = {"start_from": "earliest", "max_attempts": 4}
+    with (
+        Admin(url) as admin,
+        PushConsumer(url, "table", retry_delays=[0.1, 0.6], **options) as consumer,
+    ):
+        consumer.subscribe("table", "*", listener)
+        consumer.start()
+        until(lambda: admin.dead_letters("table"), "it is a dead letter")
+        assert admin.dead_letters("table")[0].attempts == 4
+    waits = [after - before for before, after in pairwise(calls)]
+    assert 0.1 <= waits[0] < 0.6 <= min(waits[1:])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from shardmq.client import PushConsumer, aio, errors
-from shardmq.client.group.options import checked_expression, checked_group, start_of
+from shardmq.client.group.options import PushOptions, checked_expression, checked_group, start_of
 
 
 def test_good_options_become_a_wish() -> None:
@@ -65,3 +65,30 @@ def test_a_push_consumer_of_a_work_group_is_refused_and_told_of_the_simple_consu
 def test_a_model_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(errors.InvalidArgument, match="clustering or broadcasting, not 'x'"):
         PushConsumer(group="g", model="x")
+
+
+@pytest.mark.parametrize("kind", [PushConsumer, aio.PushConsumer])
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"retry_delays": []}, "retry_delays has 1 to 1000 entries, not 0"),
+        ({"retry_delays": [1] * 1_001}, "not 1001"),
+        ({"retry_delays": 5}, "retry_delays is a list of durations, not 5"),
+        ({"retry_delays": "12"}, "retry_delays is a list"),
+        ({"retry_delays": [1, -1]}, r"retry_delays\[1\] is a duration of 0 or more"),
+        ({"retry_delays": [timedelta(days=367)]}, r"retry_delays\[0\] is at most 366 days"),
+        ({"retry_delays": [1], "ordered": True}, "waits `suspend`"),
+        ({"retry_delays": [1], "model": "broadcasting"}, "broadcasting retries nothing"),
+    ],
+)
+def test_delays_that_cannot_be_are_refused(kind: Any, changes: dict[str, Any], match: str) -> None:
+    with pytest.raises(errors.InvalidArgument, match=match):
+        kind(group="g", **changes)
+
+
+def test_after_the_last_delay_it_stays_the_last() -> None:
+    options = PushOptions(False, 16, 1_000.0, None, (100, 2_000))
+    assert [options.retry_delay_ms(attempt) for attempt in (1, 2, 3, 16)] == [
+        100, 2_000, 2_000, 2_000,
+    ]  # fmt: skip
+    assert options._replace(retry_delays_ms=()).retry_delay_ms(1) is None

@@ -6,7 +6,9 @@ from shardmq.actors.protocol.batch import Columns, check_batch, encode_batch
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.messages import ErrorReply
 from shardmq.actors.protocol.verbs import Verb
+from shardmq.client.group.outcomes import Discard, Retry
 from shardmq.client.group.work import run
+from shardmq.client.received import ReceivedMessage
 from support.pushing import Pushed
 
 
@@ -60,6 +62,22 @@ def test_a_retried_message_that_fails_again_is_named_by_its_place_in_the_retry_q
     assert [(queue, message.offset) for queue, message in pushed.groups.nacked] == [
         (number, 0), (number, 2),
     ]  # fmt: skip
+
+
+def test_delays_of_ones_own_go_with_the_failure_unless_the_listener_says_another() -> None:
+    def listener(message: ReceivedMessage) -> object:
+        if message.attempt == 2:
+            return Retry(delay=5)
+        return Discard(dead_letter=True) if message.attempt == 9 else Retry()
+
+    pushed = Pushed(listener, retry_delays_ms=(100, 200, 300))
+    store_retried(pushed, retried(("t", 2), ("t", 3), ("t", 7), ("t", 9)))
+    pushed.store(b"first")
+    pushed.start(0)
+    pushed.work()
+    told = {message.offset: message.delay_ms for _, message in pushed.groups.nacked[:4]}
+    assert told == {0: 5_000, 2: 300, 4: 300, 6: None}
+    assert pushed.groups.nacked[4][1].delay_ms == 100
 
 
 def test_a_retried_message_of_a_topic_without_listener_is_a_dead_letter() -> None:
