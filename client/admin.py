@@ -13,7 +13,7 @@ from shardmq.actors.protocol.retries import dlq_topic
 from .closing import Closable
 from .consumer import PullConsumer
 from .credentials import check_credentials
-from .errors import InvalidArgument, TopicNotFound
+from .errors import InvalidArgument, SendError, TopicNotFound
 from .groups import (
     GroupDescription,
     ResetQueue,
@@ -24,7 +24,15 @@ from .groups import (
     list_groups,
     reset_offsets,
 )
-from .letters import DeadLetter, in_order, letter_of, message_of, unread
+from .letters import (
+    DeadLetter,
+    Resend,
+    checked_count,
+    checked_rate,
+    in_order,
+    letter_of,
+    unread,
+)
 from .link.asking import Flow
 from .link.flows import run_flow
 from .link.sharing import acquire, release
@@ -44,7 +52,6 @@ __all__ = ["Admin"]
 
 T = TypeVar("T")
 POLL_SECONDS = 10.0
-RESEND_MESSAGES = 500
 LETTERS_MAX = 1_000_000
 
 
@@ -150,6 +157,7 @@ class Admin(Closable):
 
     def dead_letters(self, group: str, *, count: int = 1_000) -> list[DeadLetter]:
         """Messages that a group gave up, oldest first, at most `count` of them."""
+        checked_count(count)
         topic = dlq_topic(checked_group_name(group))
         letters: list[DeadLetter] = []
         try:
@@ -172,24 +180,28 @@ class Admin(Closable):
         self, group: str, letters: Sequence[DeadLetter] | None = None, *, rate: float = 1_000.0
     ) -> int:
         """Sends dead letters to their topics again, as new messages, and says how many. They stay
-        where they are.
+        where they are. Those whose topic does not exist any more do not keep the others back.
 
         Args:
             letters: some of `dead_letters(group)`; None: all of them.
             rate: messages a second.
+
+        Raises:
+            SendError: some were not sent. It says how many were; `left` has those to try again,
+                `letters` and `outcomes` what became of each.
         """
-        if not rate > 0:
-            raise InvalidArgument(f"rate is more than 0 messages a second, not {rate!r}")
+        checked = checked_rate(rate)
         if letters is None:
             letters = self.dead_letters(group, count=LETTERS_MAX)
-        piece = max(1, min(RESEND_MESSAGES, int(rate)))
+        resend = Resend(letters, checked)
         with Producer(self._url) as producer:
-            for start in range(0, len(letters), piece):
-                if start:
-                    sleep(piece / rate)
-                messages = [message_of(letter) for letter in letters[start : start + piece]]
-                producer.send_batch(messages)
-        return len(letters)
+            while messages := resend.batch():
+                sleep(resend.wait_seconds)
+                try:
+                    resend.stored(producer.send_batch(messages))
+                except SendError as error:
+                    resend.failed(error)
+        return resend.result()
 
     def stats(self, actor: str) -> dict[str, Any]:
         """Figures of `router`, `coordinator` or `shard-N`."""

@@ -114,6 +114,10 @@ class SendError(ShardMQError):
 
     outcomes: Any = ()
     """Of `send_batch`: for each message its SendReceipt or its error."""
+    letters: Any = ()
+    """Of `resend_dead_letters`: the dead letters that `outcomes` speaks of, one by one."""
+    left: Any = ()
+    """Those of them that were certainly not sent: what to give to the next attempt."""
 
 
 class SendFailed(SendError):

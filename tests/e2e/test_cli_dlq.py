@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from shardmq.actors.protocol import group_messages as g
 from shardmq.actors.protocol.codes import Code
 from shardmq.actors.protocol.verbs import Verb
-from shardmq.client import Admin, Message, Producer
+from shardmq.client import Admin, Message, Producer, aio, errors
 from shardmq.router import Broker
 from support.actors import eventually
 from support.cli import rows, run
@@ -150,6 +151,30 @@ def test_a_resend_that_fails_says_how_many_were_sent(url: str) -> None:
     assert (json.loads(told)["code"], finished.returncode) == ("TOPIC_NOT_FOUND", 1)
     sent = len(bodies(url, "there")) - 3
     assert notes == ([f"{sent} were sent before this:"] if sent else [])
+
+
+def test_an_admin_sends_what_can_be_sent_once_and_says_what_is_left(url: str) -> None:
+    died(url, "kept", "half", *["no"] * 3)
+    died(url, "deleted", "half", "no", "no")
+    with Admin(url) as admin:
+        admin.delete_topic("deleted")
+        with pytest.raises(errors.TopicNotFound, match="3 of 5 dead letters") as caught:
+            admin.resend_dead_letters("half")
+        assert [letter.topic for letter in caught.value.left] == ["deleted"] * 2  # type: ignore[attr-defined]
+        assert admin.describe_topic("kept").messages == 6
+        with pytest.raises(errors.TopicNotFound, match="0 of 2"):
+            admin.resend_dead_letters("half", caught.value.left)  # type: ignore[attr-defined]
+        assert admin.describe_topic("kept").messages == 6
+
+    async def again() -> None:
+        async with aio.Admin(url) as admin:
+            with pytest.raises(errors.TopicNotFound, match="3 of 5 dead letters"):
+                await admin.resend_dead_letters("half")
+            with pytest.raises(errors.InvalidArgument, match="rate"):
+                await admin.resend_dead_letters("half", rate=float("inf"))
+            assert len(await admin.dead_letters("half", count=4)) == 4
+
+    asyncio.run(again())
 
 
 @pytest.mark.parametrize(
