@@ -34,7 +34,7 @@ from shardmq.actors.protocol.verbs import Verb
 from ..consume.cursor import Cursor
 from ..consume.fetcher import Fetcher
 from ..consume.selection import Selection
-from ..errors import ShardMQError, TimedOut, remote_error
+from ..errors import InvalidArgument, ShardMQError, TimedOut, remote_error
 from ..link.calls import Call, Reply
 from .acks import Commit, Committer
 from .member import Changes, Membership, State
@@ -109,6 +109,12 @@ class GroupCore:
     # --------------------------------------------------------------------------- what users do
 
     def start(self, now: Now) -> None:
+        name = self.options.group, self.options.member
+        other = self._core.members.setdefault(name, self)
+        if other is not self and not other.has_failed:
+            self.error = _taken(*name)
+            return
+        self._core.members[name] = self
         self.membership.start(now)
         self._core.timers.at(now.mono_ms + self.options.commit_ms, self._tick)
 
@@ -143,6 +149,9 @@ class GroupCore:
     def close(self) -> None:
         """Forgets everything in flight."""
         self._closed = True
+        name = self.options.group, self.options.member
+        if self._core.members.get(name) is self:
+            del self._core.members[name]
         self.committer.close()
         for call in self._calls:
             self._core.forget(call)
@@ -355,3 +364,10 @@ class GroupCore:
         self.committer.add(tracker)
         self._worker.began(holding)
         return holding.cursor
+
+
+def _taken(group: str, member: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"this process has a member {member!r} of group {group!r} already",
+        hint="give each consumer a `name` of its own, or none, or close the other one first",
+    )

@@ -94,6 +94,8 @@ class ClientCore:
         self.in_flight_bytes = 0
         self.malformed = 0
         """Replies that could not be read, counted and dropped."""
+        self.members: dict[tuple[str, str], Any] = {}
+        """Who is which member of which group: a broker cannot tell two of one connection apart."""
         self.randomness = randomness
         self._hello = Hello(client=client, version=version, language="python")
         self.calls: dict[int, Call] = {}

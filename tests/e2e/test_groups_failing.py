@@ -3,6 +3,7 @@ broker."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shardmq.client import Admin, Message, Producer, PushConsumer
+from shardmq.client import Admin, Message, Producer, PullConsumer, PushConsumer, aio, errors
 from shardmq.router import Broker
 
 WAIT_SECONDS = 20.0
@@ -83,3 +84,53 @@ def test_a_group_may_have_a_table_of_delays_of_its_own(url: str) -> None:
         assert admin.dead_letters("table")[0].attempts == 4
     waits = [after - before for before, after in pairwise(calls)]
     assert 0.1 <= waits[0] < 0.6 <= min(waits[1:])
+
+
+@pytest.mark.parametrize("model", ["clustering", "broadcasting"])
+def test_one_name_is_one_member_of_a_process(url: str, model: str) -> None:
+    topic = f"names-{model}"
+    fill(url, topic, [])
+    seen: list[bytes] = []
+
+    def member() -> PushConsumer:
+        consumer = PushConsumer(url, topic, name="n1", model=model, start_from="earliest")
+        consumer.subscribe(topic, "*", lambda message: seen.append(message.body))
+        return consumer
+
+    with member() as first, member() as second, Producer(url) as producer:
+        first.start()
+        with pytest.raises(errors.InvalidArgument, match="has a member 'n1' of group 'names-"):
+            second.start()
+        producer.send(Message(topic, b"1"))
+        until(lambda: seen == [b"1"], "the first gets it")
+        first.close()
+        second.start()
+        producer.send(Message(topic, b"2"))
+        until(lambda: seen == [b"1", b"2"], "the second has taken its place")
+
+
+def test_one_name_is_one_member_of_a_process_that_pulls(url: str) -> None:
+    fill(url, "pulled", [])
+    with PullConsumer(url, group="pulled", name="n1") as first:
+        first.subscribe("pulled")
+        first.start()
+        with PullConsumer(url, group="pulled", name="n1") as second:
+            second.subscribe("pulled")
+            with pytest.raises(errors.InvalidArgument, match="has a member"):
+                second.start()
+        assert first.assignment() == [("pulled", 0)]
+
+
+def test_one_name_is_one_member_of_an_event_loop(url: str) -> None:
+    fill(url, "looped", [])
+
+    async def scenario() -> None:
+        async with aio.PushConsumer(url, "looped", name="n1") as first:
+            first.subscribe("looped", "*", print)
+            await first.start()
+            async with aio.PullConsumer(url, group="looped", name="n1") as second:
+                second.subscribe("looped")
+                with pytest.raises(errors.InvalidArgument, match="has a member 'n1'"):
+                    await second.start()
+
+    asyncio.run(scenario())

@@ -10,6 +10,7 @@ from shardmq.actors.protocol.group_messages import Cursors
 from shardmq.actors.protocol.messages import ErrorReply
 from shardmq.actors.protocol.verbs import Verb
 from shardmq.client import errors
+from shardmq.client.group.core import GroupCore
 from support.reading import Member
 
 
@@ -206,3 +207,20 @@ def test_leaving_frees_the_queues_and_closing_forgets_everything(member: Member)
     member.fetcher.close()
     assert member.group.core.holdings == {}
     assert member.wired.core.in_flight_bytes == 0
+
+
+def test_a_name_is_free_again_when_its_member_has_failed_or_is_closed(member: Member) -> None:
+    first = member.group.core
+    options, fetcher = first.options, first.fetcher
+    others = [GroupCore(fetcher, options, {}, member.group) for _ in range(3)]
+    first.start(member.wired.now)
+    others[0].start(member.wired.now)
+    assert isinstance(others[0].error, errors.InvalidArgument)
+    others[0].close()
+    first.fail(errors.ShardMQError("it cannot go on"))
+    others[1].start(member.wired.now)
+    first.close()
+    others[2].start(member.wired.now)
+    assert (others[1].error is None, others[2].error is None) == (True, False)
+    others[1].close()
+    assert member.wired.core.members == {}
