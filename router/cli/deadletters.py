@@ -5,7 +5,8 @@ Owns the reading of the system properties for people. Pure; must not read or sen
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from shardmq.actors.protocol import retries
@@ -57,12 +58,15 @@ class Choice(NamedTuple):
     cause: str = ""
     """Part of the cause, in any case."""
     places: frozenset[str] = frozenset()
+    after: Mapping[int, int] = MappingProxyType({})
+    """Only those behind an offset, by queue; of other queues all."""
 
     def takes(self, letter: DeadLetter) -> bool:
         return (
             (self.topic is None or letter.topic == self.topic)
             and self.cause.lower() in letter.cause.lower()
             and (not self.places or letter.place in self.places)
+            and (letter.message.offset or 0) > self.after.get(letter.message.queue_id or 0, -1)
         )
 
 

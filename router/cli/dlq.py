@@ -74,6 +74,8 @@ def _choosing(function: Any) -> Any:
                      " ago (-10m)."),
         click.option("--place", "places", multiple=True, metavar="QUEUE/OFFSET",
                      help="Only this one, by its name in `dlq show`; repeatable."),
+        click.option("--after", multiple=True, metavar="QUEUE/OFFSET",
+                     help="Of this queue only those behind this one; repeatable."),
         click.option("--topic", help="Only messages of this topic."),
         click.option("--cause", default="", metavar="TEXT",
                      help="Only those whose cause contains this text."),
@@ -94,6 +96,7 @@ def show(
     group: str,
     start: str,
     places: tuple[str, ...],
+    after: tuple[str, ...],
     topic: str | None,
     cause: str,
     count: int | None,
@@ -110,7 +113,7 @@ def show(
     $ shardmq dlq show billing --place 0/12 --detail
     $ shardmq dlq show billing --cause ConnectionError -o jsonl | jq .body
     """
-    choice = Choice(topic, cause, _places(places))
+    choice = Choice(topic, cause, _places(places), _after(after))
     found = _letters(group, start, choice, count, timeout, url)
     if form == "json":
         print_list([record_of(letter) for letter in found], form)
@@ -135,6 +138,7 @@ def resend(
     group: str,
     start: str,
     places: tuple[str, ...],
+    after: tuple[str, ...],
     topic: str | None,
     cause: str,
     count: int | None,
@@ -148,7 +152,8 @@ def resend(
     """Send dead letters to their topics again, as new messages. Without --yes only count them.
 
     All groups of a topic get what is sent to it. The dead letters stay where they are, so the same
-    command sends them once more: choose later ones with --from.
+    command sends them once more: choose later ones with --from or --after. Those whose topic does
+    not exist any more are left, and counted.
 
     \b
     Examples:
@@ -157,23 +162,32 @@ def resend(
     $ shardmq dlq resend billing --place 0/12 --place 1/7 --yes
     $ shardmq dlq resend billing --cause ConnectionError --from -1h --yes
     """
-    choice = Choice(topic, cause, _places(places))
+    choice = Choice(topic, cause, _places(places), _after(after))
     letters = _letters(group, start, choice, count, timeout, url)
-    targets: Counter[str] = Counter()
     if yes:
         from .resending import Resending
 
         with Resending(url, rate, sys.stderr) as resending:
             for letter in letters:
-                message = message_of(letter, to)
-                resending.send(message)
-                targets[message.topic] += 1
-    else:
-        targets.update(to or letter.topic for letter in letters)
-    found = targets.total()
-    print_record({"group": group, "letters": found, "to": dict(targets), "sent": yes}, form)
-    if found and not yes:
+                resending.send(letter, message_of(letter, to))
+        _told(group, resending.sent, resending.left, form, is_sent=True)
+        return
+    targets = Counter(to or letter.topic for letter in letters)
+    _told(group, targets, Counter(), form, is_sent=False)
+    if targets:
         note("nothing was sent; to do it, say the same with --yes")
+
+
+def _told(group: str, to: Counter[str], left: Counter[str], form: Form, *, is_sent: bool) -> None:
+    """Raises CliError if some were left."""
+    record = {"group": group, "letters": to.total(), "to": dict(to), "sent": is_sent}
+    print_record({**record, "left": dict(left)} if left else record, form)
+    if left:
+        gone = ", ".join(sorted(left))
+        every = left.total() + to.total()
+        text = f"{left.total():,} of {every:,} were not sent: there is no topic {gone}"
+        hint = f"send them elsewhere: --topic {min(left)} --to TOPIC; the others were sent"
+        raise CliError("TOPIC_NOT_FOUND", text, hint)
 
 
 def message_of(letter: DeadLetter, to: str | None) -> Message:
@@ -232,14 +246,23 @@ def _starts(text: str, choice: Choice) -> Start | dict[int, Start]:
     return start
 
 
-def _places(places: tuple[str, ...]) -> frozenset[str]:
+def _after(places: tuple[str, ...]) -> dict[int, int]:
+    """Offset by queue; of several the last."""
+    after: dict[int, int] = {}
+    for place in _places(places, "--after"):
+        queue_id, offset = map(int, place.split("/"))
+        after[queue_id] = max(offset, after.get(queue_id, 0))
+    return after
+
+
+def _places(places: tuple[str, ...], option: str = "--place") -> frozenset[str]:
     """Checked, and each in its plain form."""
     plain = set()
     for place in places:
         queue_id, slash, offset = place.partition("/")
         if not (slash and queue_id.isdigit() and offset.isdigit()):
             hint = "copy it from `shardmq dlq show`, such as 0/12"
-            text = f"--place: {place!r} is not QUEUE/OFFSET"
+            text = f"{option}: {place!r} is not QUEUE/OFFSET"
             raise CliError("USAGE", text, hint, status=EXIT_USAGE)
         plain.add(f"{int(queue_id)}/{int(offset)}")
     return frozenset(plain)

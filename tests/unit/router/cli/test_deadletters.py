@@ -76,6 +76,8 @@ def test_for_programs_it_is_one_record() -> None:
         (Choice(cause="timeout"), False),
         (Choice(places=frozenset(["1/7", "0/1"])), True),
         (Choice(places=frozenset(["3/4711"])), False),
+        (Choice(after={0: 0, 2: 9_000}), True),
+        (Choice(after={0: 9_000, 1: 9_000}), False),
         (Choice(topic="orders", cause="timeout"), False),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shardmq.router.cli.deadletters import Choice, dead_letter
-from shardmq.router.cli.dlq import _places, _starts, message_of
+from shardmq.router.cli.dlq import _after, _places, _starts, message_of
 from shardmq.router.cli.errors import EXIT_USAGE, CliError
 from shardmq.router.cli.reading import Start
 from support.received import Letter
@@ -43,3 +43,9 @@ def test_what_is_no_place_is_refused(place: str) -> None:
 def test_what_is_no_time_is_refused(start: str) -> None:
     with pytest.raises(CliError, match="--from"):
         _starts(start, Choice())
+
+
+def test_of_several_places_to_go_on_behind_the_last_counts() -> None:
+    assert _after(("0/12", "01/7", "0/30", "0/3")) == {0: 30, 1: 7}
+    with pytest.raises(CliError, match="--after"):
+        _after(("x",))
