@@ -2,13 +2,21 @@
 
 Owns the warning about one that was never closed, the refusal of one that is, and the two kinds of
 `with`. Knows no connection: what closing does is the object's own.
+
+A forked child inherits the object but not what stands behind it: closing it there is the parent's
+business and does nothing, so that the child may leave the parent's `with` blocks. Every other use
+is refused by the connection.
 """
 
 from __future__ import annotations
 
+import inspect
+import os
 import warnings
 from abc import ABC, abstractmethod
-from typing import Self
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Self
 
 from .errors import ClosedError
 
@@ -19,9 +27,23 @@ class _Closable:
     _closed = True
     """Until it is whole, and once it is closed."""
     _noun = "consumer"
+    _process_id: int
+    """Of the process that made it."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        self = super().__new__(cls)
+        self._process_id = os.getpid()
+        return self
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in ("close", "__exit__", "__aexit__"):
+            own = vars(cls).get(name)
+            if own is not None and not getattr(own, "__isabstractmethod__", False):
+                setattr(cls, name, _where_it_was_made(own))
 
     def __del__(self) -> None:
-        if not self._closed:
+        if not self._closed and self._process_id == os.getpid():
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:
@@ -36,6 +58,25 @@ class _Closable:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError(self._noun)
+
+
+def _where_it_was_made(close: Callable[..., Any]) -> Callable[..., Any]:
+    """`close`, which does nothing in a process that is not the one that made the object."""
+    if inspect.iscoroutinefunction(close):
+
+        @wraps(close)
+        async def close_later(self: _Closable, *given: Any) -> None:
+            if self._process_id == os.getpid():
+                await close(self, *given)
+
+        return close_later
+
+    @wraps(close)
+    def close_now(self: _Closable, *given: Any) -> None:
+        if self._process_id == os.getpid():
+            close(self, *given)
+
+    return close_now
 
 
 class Closable(_Closable, ABC):

@@ -90,6 +90,27 @@ def test_a_forked_child_gets_a_clear_error_and_may_connect_anew(url: str) -> Non
     assert count(url) == before + 3
 
 
+@pytest.mark.parametrize("leave", ["sys.exit(0)", "pass"])
+def test_a_forked_child_that_leaves_the_blocks_of_its_parent_ends_well(
+    url: str, leave: str
+) -> None:
+    program = f"""
+        import os, sys
+        from shardmq.client import Admin, Message, Producer, PullConsumer, SimpleConsumer
+        with Producer() as p, PullConsumer() as c, SimpleConsumer(group="g") as s, Admin() as a:
+            p.send(Message("t", b"x"))
+            c.assign("t"), s.subscribe("t"), a.topics(), s.receive(wait=0)
+            child = os.fork()
+            if child == 0:
+                {leave}
+            else:
+                assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+                p.send(Message("t", b"y"))
+    """
+    done = run(program, url)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_importing_is_quick_and_brings_no_event_loop() -> None:
     program = """
         import sys

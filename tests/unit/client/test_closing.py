@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
+import os
+import warnings
+from typing import Any
 
 import pytest
 
@@ -55,3 +59,56 @@ def test_what_was_never_closed_says_so_and_what_was_never_whole_does_not() -> No
         Tool()
     Tool.__new__(Tool)
     gc.collect()
+
+
+class Failing(Tool):
+    def close(self) -> None:
+        raise AssertionError("closing what another process made")
+
+    def __exit__(self, kind: object = None, *_: object) -> None:
+        self.close()
+
+
+class AsyncFailing(AsyncTool):
+    async def close(self) -> None:
+        raise AssertionError("closing what another process made")
+
+
+def end_as_the_child_did() -> None:
+    os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+
+
+def leave_with() -> None:
+    with Failing():
+        if os.fork() == 0:
+            return
+        end_as_the_child_did()
+
+
+async def leave_async_with() -> None:
+    async with AsyncFailing():
+        if os.fork() == 0:
+            return
+        end_as_the_child_did()
+
+
+@pytest.mark.parametrize("leave", [leave_with, lambda: asyncio.run(leave_async_with())])
+def test_a_forked_child_leaves_the_block_of_its_parent_without_closing(leave: Any) -> None:
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                leave()
+                gc.collect()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_closing_looks_like_what_was_written() -> None:
+    assert inspect.iscoroutinefunction(AsyncTool.close)
+    assert not inspect.iscoroutinefunction(Tool.close)
+    assert Tool.close.__qualname__ == "Tool.close"
