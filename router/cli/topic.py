@@ -121,6 +121,7 @@ def describe(topic: str, form: Form, timeout: float, url: str) -> None:
     help="Queues that are read; close those behind once they are drained.",
 )  # fmt: skip
 @click.option("--retention", type=DURATION, metavar="DURATION", help="Keep messages for so long.")
+@yes_option
 @output_option
 @timeout_option
 @url_option
@@ -130,17 +131,22 @@ def update(
     write_queues: int | None,
     read_queues: int | None,
     retention: float | None,
+    yes: bool,
     form: Form,
     timeout: float,
     url: str,
 ) -> None:
     """Change a topic. Every ordering key keeps its queue when queues are added.
 
+    Queues that are closed for reading are gone with their messages: without --yes the command only
+    says what they hold, and how much of it groups have not done yet.
+
     \b
     Examples:
     $ shardmq topic update orders --queues 16
     $ shardmq topic update orders --write-queues 4     first stop writing
-    $ shardmq topic update orders --read-queues 4      then, once drained
+    $ shardmq topic update orders --read-queues 4      then see what is left
+    $ shardmq topic update orders --read-queues 4 --yes
     $ shardmq topic update audit --retention 24h
     """
     changes = {
@@ -153,7 +159,14 @@ def update(
     if not wanted:
         hint = "give --queues, --write-queues, --read-queues or --retention"
         raise CliError("USAGE", "nothing to change", hint, status=EXIT_USAGE)
+    left = read_queues if read_queues is not None else queues
     with _admin(url, timeout) as admin:
+        if left is not None and not yes:
+            closing = _closing(admin, admin.describe_topic(topic), left)
+            if closing is not None:
+                print_record(closing, form)
+                note("nothing was changed; to close these queues, say the same with --yes")
+                return
         _print_topic(admin.update_topic(topic, **wanted), form)
 
 
@@ -190,6 +203,37 @@ def _admin(url: str, timeout: float) -> Admin:
     from shardmq.client import Admin
 
     return Admin(url, timeout=timeout)
+
+
+def _closing(admin: Admin, topic: TopicDescription, left: int) -> dict[str, Any] | None:
+    """What goes if only the first `left` queues stay readable; None if no queue is closed."""
+    queues = [queue for queue in topic.queues if queue.readable and queue.queue_id >= left]
+    if not queues:
+        return None
+    lags = _lags(admin, topic.name, {queue.queue_id for queue in queues})
+    return {
+        "topic": topic.name,
+        "closed_queues": [queue.queue_id for queue in queues],
+        "messages": sum(queue.latest - queue.earliest for queue in queues),
+        "not_done": lags,
+        "changed": False,
+    }
+
+
+def _lags(admin: Admin, topic: str, queue_ids: set[int]) -> dict[str, int]:
+    """Of each group that reads some of these queues, how many of their messages it has not done."""
+    from shardmq.client.errors import GroupNotFound
+
+    lags: dict[str, int] = {}
+    for name in admin.groups():
+        try:
+            queues = admin.describe_group(name).queues
+        except GroupNotFound:  # deleted while we ask
+            continue
+        found = [q.lag for q in queues if q.topic == topic and q.queue_id in queue_ids]
+        if found:
+            lags[name] = sum(found)
+    return lags
 
 
 def _described(admin: Admin, names: list[str]) -> Iterator[TopicDescription]:

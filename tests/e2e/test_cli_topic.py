@@ -66,6 +66,36 @@ def test_queues_are_closed_for_writing_and_then_for_reading(url: str) -> None:
     assert all(queue["readable"] for queue in drained)
 
 
+@pytest.mark.parametrize("option", ["--read-queues", "--queues"])
+def test_closing_queues_for_reading_shows_what_they_hold_and_needs_yes(
+    url: str, option: str
+) -> None:
+    topic = f"undrained{option}"
+    assert run("topic", "create", topic, "--queues", "4", url=url).returncode == 0
+    for queue_id in ("1", "3", "3"):
+        assert run("send", topic, "x", "--queue", queue_id, url=url).returncode == 0
+    group = f"g{option}"
+    read = run("consume", topic, "-g", group, "--from", "earliest", "-F", "raw", url=url)
+    assert read.stdout == b"x\nx\nx\n"
+    assert run("send", topic, "y", "--queue", "3", url=url).returncode == 0
+    assert run("topic", "update", topic, "--write-queues", "2", url=url).returncode == 0
+    shrink = ["topic", "update", topic, option, "2"]
+    shown = run(*shrink, "-o", "json", url=url)
+    assert json.loads(shown.stdout) == {
+        "topic": topic,
+        "closed_queues": [2, 3],
+        "messages": 3,
+        "not_done": {group: 1},
+        "changed": False,
+    }
+    assert b"--yes" in shown.stderr
+    (held,) = (row for row in rows(run("topic", "list", "-o", "jsonl", url=url))
+               if row["name"] == topic)  # fmt: skip
+    assert (held["queues"], held["messages"]) == (4, 4)
+    done = rows(run(*shrink, "--yes", "-o", "jsonl", url=url))
+    assert [queue["readable"] for queue in done].count(True) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "code", "status"),
     [
