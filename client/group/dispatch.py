@@ -73,19 +73,34 @@ class Dispatcher:
         """The next run; `finish` must follow."""
         if self.stopped or not (self._segments or self._refill(now)):
             return None
-        segment = self._segments[0]
-        listener = self._listeners[segment.messages[0].topic]
-        start = segment.start
-        stop = start + (listener.batch or self.run_length(listener))
-        messages, first, end = segment.messages[start:stop], segment.first, segment.end
-        if stop < len(segment.messages):
-            segment.start, segment.first = stop, place_of(segment.messages[stop])
-            end = segment.first
-        else:
-            self._segments.popleft()
-        work = Work(listener, messages, first, end, segment.batch, now.mono_ms)
+        listener = self._listeners[self._segments[0].messages[0].topic]
+        part = self._cut(listener.batch or self.run_length(listener))
+        work = Work(listener, part.messages, part.first, part.end, part.batch, now.mono_ms)
+        if listener.batch > len(part.messages):
+            self._fill(work, part, now)
         self._begin(work, now)
         return work
+
+    def _cut(self, count: int) -> Segment:
+        """At most so many messages of the segment that waits longest."""
+        part = self._segments[0].cut(count)
+        if not self._segments[0]:
+            self._segments.popleft()
+        return part
+
+    def _fill(self, work: Work, part: Segment, now: Now) -> None:
+        """A list goes on with what follows in its queue, batch by batch, as far as it is here."""
+        parts, listener = [part], work.listener
+        messages = list(part.messages)
+        while len(messages) < listener.batch and (self._segments or self._refill(now)):
+            head = self._segments[0]
+            is_other = self._listeners[head.messages[head.start].topic] is not listener
+            if is_other or head.batch.ledger is not part.batch.ledger:
+                break
+            parts.append(self._cut(listener.batch - len(messages)))
+            messages += parts[-1].messages
+        if len(parts) > 1:
+            work.messages, work.iterator, work.rows = messages, iter(messages), parts
 
     def finish(self, work: Work, now: Now) -> bool:
         """A worker is through with its run. False: it was replaced, nobody needs it any more."""
@@ -276,14 +291,19 @@ class Dispatcher:
 
     def _settle(self, work: Work, failures: list[Failure], now: Now) -> None:
         """A run is through; the messages that failed are told first."""
-        batch: Open = work.batch
-        first = work.first
+        for part in work.rows or (Segment(work.batch, work.messages, work.first, work.end),):
+            here = set(map(id, part.messages)) if failures else ()
+            mine = [one for one in failures if id(one.message) in here]
+            self._settle_part(part, mine, now)
+
+    def _settle_part(self, part: Segment, failures: list[Failure], now: Now) -> None:
+        batch, first = part.batch, part.first
         for failure in failures:
             place = place_of(failure.message)
             self._done(batch.ledger, first, place)
             first = place + 1
-        self._done(batch.ledger, first, work.end)
-        self._close_some(batch, len(work.messages) - len(failures), now)
+        self._done(batch.ledger, first, part.end)
+        self._close_some(batch, len(part.messages) - len(failures), now)
         for failure in failures:
             self._fail(batch, failure, now)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..consume.cursor import Item
-from ..received import ReceivedMessage
+from ..received import ReceivedMessage, place_of
 from .core import Holding
 
 __all__ = ["Ledger", "Open", "Segment"]
@@ -49,6 +49,13 @@ class Segment:
         self.end = end
         self.start = start
         """Index of the first message that waits."""
+
+    def cut(self, count: int) -> Segment:
+        """At most so many of the messages that wait, which then do not wait here any more."""
+        start, stop, first = self.start, self.start + count, self.first
+        self.start = stop = min(stop, len(self.messages))
+        self.first = place_of(self.messages[stop]) if stop < len(self.messages) else self.end
+        return Segment(self.batch, self.messages[start:stop], first, self.first)
 
     def __len__(self) -> int:
         return len(self.messages) - self.start

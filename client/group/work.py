@@ -54,7 +54,7 @@ class Work:
         self.lane: Any = None
         """... or in which order they have to be done, ..."""
         self.rows: Any = None
-        """... and then where each of them came from."""
+        """... and then where each of them came from; of a list, its segments."""
         self.failures: list[Failure] = []
         self.started_ms = started_ms
         self.message_since_ms = started_ms

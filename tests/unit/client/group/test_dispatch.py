@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from shardmq.client.group.dispatch import RUN_MESSAGES_MAX
@@ -255,3 +257,64 @@ def test_one_worker_is_enough_for_a_quick_listener_and_not_for_a_slow_one() -> N
     pushed.finish(first)
     pushed.taken()
     assert not pushed.group.dispatcher.wants_another
+
+
+def test_a_list_is_filled_from_batch_after_batch_of_its_queue() -> None:
+    pushed = Pushed(batch=10)
+    for number in range(24):
+        pushed.store(b"%d" % number)
+    pushed.start(0)
+    lists = [pushed.taken() for _ in range(3)]
+    assert [len(work.messages) for work in lists] == [10, 10, 4]
+    assert pushed.take() is None
+    for work in reversed(lists):
+        run(work)
+        pushed.finish(work)
+    assert sorted(map(int, pushed.bodies)) == list(range(24))
+    pushed.commit()
+    assert (pushed.floor(), pushed.ranges()) == (24, [])
+    assert not pushed.fetcher.buffer.items
+    assert pushed.fetcher.buffer.has_room
+
+
+def test_of_a_list_of_several_batches_the_failed_ones_are_told_each_by_its_place() -> None:
+    def listener(messages: Any) -> None:
+        raise ValueError("no")
+
+    pushed = Pushed(listener, batch=10)
+    pushed.store(b"0", b"1")
+    pushed.store(b"2")
+    pushed.start(0)
+    pushed.work()
+    assert [message.offset for _, message in pushed.groups.nacked] == [0, 1, 2]
+    pushed.commit()
+    assert pushed.floor() == 3
+
+
+def test_a_list_is_of_one_queue() -> None:
+    pushed = Pushed(batch=10)
+    for queue_id in (0, 1):
+        for number in range(3):
+            pushed.store(b"%d" % number, queue_id=queue_id)
+    pushed.start(0, 1)
+    for _ in range(2):
+        work = pushed.taken()
+        assert len({message.queue_id for message in work.messages}) == 1
+        run(work)
+        pushed.finish(work)
+    pushed.work()
+    assert len(pushed.seen) == 6
+
+
+def test_a_queue_that_is_revoked_waits_for_all_batches_of_a_list() -> None:
+    pushed = Pushed(batch=3)
+    for number in range(5):
+        pushed.store(b"%d" % number)
+    pushed.start(0)
+    work = pushed.taken()
+    pushed.revoke(0)
+    assert pushed.groups.released == []
+    run(work)
+    pushed.finish(work)
+    assert pushed.groups.released == [pushed.number(0)]
+    assert pushed.floor() == 3
