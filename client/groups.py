@@ -48,7 +48,8 @@ class GroupQueue(msgspec.Struct, frozen=True, kw_only=True):
     queue_id: int
     shard: int
     owner: str | None
-    """The member that holds it; `*` in a work group: all members do."""
+    """The member that holds it; `*` in a work group: all members do. Of a broadcasting group, the
+    member whose row this is, here or away."""
     committed: int | None
     """First offset that is not done; None: the group has never been here."""
     latest: int
@@ -59,6 +60,9 @@ class GroupQueue(msgspec.Struct, frozen=True, kw_only=True):
     """Those of them that a receiver of a work group has in hand, and nobody else gets."""
     oldest_at: datetime | None
     """When the oldest of them was stored; None if nothing is left to do."""
+    lag_seconds: float | None = 0.0
+    """How long ago that was, as the broker counts; 0 if nothing is left to do. None: the group has
+    never been here, and nobody has looked what it would read first."""
 
 
 class GroupDescription(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +75,8 @@ class GroupDescription(msgspec.Struct, frozen=True, kw_only=True):
     """Topic -> expression."""
     members: list[GroupMember]
     queues: list[GroupQueue]
+    away: list[str] = []
+    """Members of a broadcasting group that are not here and have cursors; they have rows, too."""
 
     @property
     def lag(self) -> int:
@@ -89,11 +95,19 @@ class GroupDescription(msgspec.Struct, frozen=True, kw_only=True):
             (one.oldest_at for one in self.queues if one.oldest_at is not None), default=None
         )
 
+    @property
+    def lag_seconds(self) -> float | None:
+        """Age of the oldest message that is not done; 0 if all are. None: it is not known."""
+        ages = [one.lag_seconds for one in self.queues if one.lag_seconds is not None]
+        return max(ages, default=None if self.queues else 0.0)
+
 
 class ResetQueue(msgspec.Struct, frozen=True, kw_only=True):
-    """What a reset does to one queue."""
+    """What a reset does to one queue; in a broadcasting group, to that of one member."""
 
     queue_id: int
+    member: str | None = None
+    """Of a broadcasting group; None in all others, whose members share their cursors."""
     before: int | None
     """None: the group has never been here."""
     after: int
@@ -118,10 +132,10 @@ def describe_group(name: str) -> Flow[GroupDescription]:
     members = sorted(told.members, key=lambda one: one.member)
     if told.model == "broadcasting":
         queues = []
-        for one in members:
-            queues += yield from _queues_of(one.group_id, told.queues, one.member)
+        for one in sorted([*members, *told.away], key=lambda one: one.member):
+            queues += yield from _queues_of(one.group_id, told, one.member)
     else:
-        queues = yield from _queues_of(told.group_id, told.queues)
+        queues = yield from _queues_of(told.group_id, told)
     return GroupDescription(
         name=told.group,
         model=told.model,
@@ -137,6 +151,7 @@ def describe_group(name: str) -> Flow[GroupDescription]:
             for one in members
         ],
         queues=queues,
+        away=[one.member for one in told.away],
     )
 
 
@@ -163,7 +178,12 @@ def reset_offsets(name: str, topic: str, to: ResetTo, dry_run: bool) -> Flow[lis
             text = result.message or f"queue {result.queue_id} of {topic!r} was not reset"
             raise remote_error(result.code, text)
     return [
-        ResetQueue(queue_id=result.queue_id, before=result.before, after=result.after)
+        ResetQueue(
+            queue_id=result.queue_id,
+            member=result.message or None,  # of a queue that was reset, that says whose it is
+            before=result.before,
+            after=result.after,
+        )
         for result in results
     ]
 
@@ -203,18 +223,20 @@ def checked_group_name(name: Any) -> str:
 
 
 def _queues_of(
-    group_id: int, owners: Iterable[g.QueueOwner], member: str | None = None
+    group_id: int, told: g.GroupDescription, member: str | None = None
 ) -> Flow[list[GroupQueue]]:
     """Where a group, or a broadcasting member of it, is."""
-    rows = sorted(owners, key=lambda row: (row.topic, row.queue_id))
+    rows = sorted(told.queues, key=lambda row: (row.topic, row.queue_id))
     if not rows:
         return []
     cursors = yield from cursors_of(group_id, [(row.queue, row.shard) for row in rows])
-    return [_queue(row, cursors[row.queue], member or row.owner) for row in rows]
+    return [_queue(row, cursors[row.queue], member or row.owner, told.told_at_ms) for row in rows]
 
 
-def _queue(row: g.QueueOwner, cursor: g.CursorResult, owner: str | None) -> GroupQueue:
+def _queue(row: g.QueueOwner, cursor: g.CursorResult, owner: str | None, now_ms: int) -> GroupQueue:
     is_new = cursor.code != Code.OK
+    lag = cursor.latest - cursor.earliest if is_new else cursor.lag
+    age_ms = max(0, now_ms - cursor.oldest_at_ms) if cursor.oldest_at_ms else None
     return GroupQueue(
         topic=row.topic,
         queue_id=row.queue_id,
@@ -222,9 +244,10 @@ def _queue(row: g.QueueOwner, cursor: g.CursorResult, owner: str | None) -> Grou
         owner=owner,
         committed=None if is_new else cursor.floor,
         latest=cursor.latest,
-        lag=cursor.latest - cursor.earliest if is_new else cursor.lag,
+        lag=lag,
         in_flight=cursor.in_flight,
         oldest_at=datetime_of(cursor.oldest_at_ms) if cursor.oldest_at_ms else None,
+        lag_seconds=age_ms / 1000 if age_ms is not None else None if lag else 0.0,
     )
 
 

@@ -254,6 +254,12 @@ class GroupVerbs:
                     owner=holder if holder in there or holder == EVERYBODY else None,
                 )
             )
+        own_ids = state.cursor_ids.items() if group.model == "broadcasting" else ()
+        away = [
+            g.MemberInfo(member=name, group_id=cursor_id)
+            for name, cursor_id in sorted(own_ids)
+            if name not in there
+        ]
         description: Header = g.GroupDescription(
             group=group.name,
             group_id=group.group_id,
@@ -261,6 +267,8 @@ class GroupVerbs:
             strategy=group.strategy,  # type: ignore[arg-type]
             subscriptions=subscriptions_of(group),
             members=members,
+            away=away,
+            told_at_ms=now.wall_ms,
             queues=queues,
         )
         return Answer(description)

@@ -83,6 +83,10 @@ class Plans:
             self.forget(group_id)
         return groups
 
+    def has_topic(self, name: str) -> bool:
+        """Whether there is a topic of that name, read by a group or not."""
+        return self._catalogue.named(name) is not None
+
     def still_exists(self, place: Place) -> bool:
         """Whether the queue is there and can be read."""
         topic = self._catalogue.get(place.topic_id)

@@ -174,7 +174,7 @@ class Resetting:
             if place.topic == wish.topic
         }
         if not places:
-            raise _nothing_to_move(wish, state)
+            raise _nothing_to_move(wish, state, self._plans.has_topic(wish.topic))
         if not wish.queues:
             return dict.fromkeys((one.number for one in places.values()), position_of(wish.to))
         found: dict[int, Position] = {}
@@ -252,10 +252,11 @@ class Resetting:
                 )
 
 
-def _nothing_to_move(wish: GroupReset, state: GroupState) -> Refused:
+def _nothing_to_move(wish: GroupReset, state: GroupState, is_there: bool) -> Refused:
+    """`is_there`: whether the topic exists."""
     read = [one.topic for one in state.group.topics]
-    if wish.topic in read:
-        return Refused(Code.TOPIC_NOT_FOUND, f"there is no topic {wish.topic} (any more)")
+    if wish.topic in read or not is_there:
+        return Refused(Code.TOPIC_NOT_FOUND, f"there is no topic {wish.topic[:127]} (any more)")
     names = ", ".join(read[:_NAMES_MAX])
     more = f" and {len(read) - _NAMES_MAX} more" if len(read) > _NAMES_MAX else ""
     text = f"{wish.group} does not read `topic` {wish.topic[:80]!r}; it reads {names}{more}"

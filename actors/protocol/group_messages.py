@@ -176,6 +176,8 @@ class GroupDescription(Header, kw_only=True):
     strategy: Strategy
     subscriptions: list[Subscription] = []
     members: list[MemberInfo] = []
+    away: list[MemberInfo] = []  # those that are not here and have cursors of their own
+    told_at_ms: U63 = 0  # the coordinator's time, which ages are counted to
     queues: list[QueueOwner] = []
 
 
@@ -345,8 +347,7 @@ class GrantQueue(Header, kw_only=True):
 
 
 class Grant(Header, kw_only=True):
-    """The coordinator tells a shard who reads what. A lower generation than the known one changes
-    nothing; the same one again is answered again."""
+    """Tells a shard who reads what. A lower generation than it knows changes nothing."""
 
     group_id: U32 = 0
     group: str = ""
@@ -354,8 +355,7 @@ class Grant(Header, kw_only=True):
     live_group_ids: list[U32] | None = None
     """When given, the cursors of a group that is not named here are gone."""
     group_id_max: U32 | None = None
-    """The highest group id that the coordinator has ever given. With `live_group_ids`, a shard that
-    knows a higher one refuses: the coordinator's directory was lost, or is an old copy."""
+    """The highest ever given. A shard that knows a higher one refuses `live_group_ids`."""
     dry_run: bool = False
     """Only say where the cursors would be."""
 

@@ -76,9 +76,10 @@ def list_groups(names: bool, form: Form, timeout: float, url: str) -> None:
 def describe(group: str, form: Form, timeout: float, url: str) -> None:
     """Show a group: its members, who reads which queue, and how far behind.
 
-    Lag counts the messages that the subscription selects and that are not done yet. In a work group
-    all members read all queues: the owner is `*`, and of the lag so many messages are in flight,
-    in the hands of a receiver for now.
+    Lag counts the messages that the subscription selects and that are not done yet; `lag_seconds`
+    is the age of the oldest. A broadcasting group has rows for every member, those away,
+    too. In a work group all members read all queues: the owner is `*`, and of the lag so many
+    messages are in flight, in the hands of a receiver for now.
 
     \b
     Examples:
@@ -168,13 +169,19 @@ def reset_offsets(
     with _admin(url, timeout) as admin:
         described = admin.describe_group(group)
         moved = admin.reset_offsets(group, topic, to=target, dry_run=not yes)
-    before = {queue.queue_id: queue for queue in described.queues if queue.topic == topic}
+    is_own = described.model == "broadcasting"
+    before = {
+        (queue.owner if is_own else None, queue.queue_id): queue
+        for queue in described.queues
+        if queue.topic == topic
+    }
     rows = []
     for queue in moved:
-        known = before.get(queue.queue_id)
+        known = before.get((queue.member, queue.queue_id))
         latest = known.latest if known is not None else None
         rows.append(
             {
+                **({"member": queue.member} if is_own else {}),
                 "queue_id": queue.queue_id,
                 "before": queue.before,
                 "after": queue.after,
@@ -239,6 +246,7 @@ def _summary(group: GroupDescription) -> dict[str, Any]:
         "topics": sorted(group.subscriptions),
         "queues": len(group.queues),
         "lag": group.lag,
+        "lag_seconds": _rounded(group.lag_seconds),
         "in_flight": _in_flight(group, group),
     }
 
@@ -250,9 +258,15 @@ def _record(group: GroupDescription) -> dict[str, Any]:
         "strategy": None if group.model in WORK_MODELS else group.strategy,
         "subscriptions": dict(group.subscriptions),
         "lag": group.lag,
+        "lag_seconds": _rounded(group.lag_seconds),
         "in_flight": _in_flight(group, group),
         "oldest_at": moment_text(group.oldest_at),
+        "away": group.away if group.model == "broadcasting" else None,
     }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def _in_flight(group: GroupDescription, counted: GroupDescription | GroupQueue) -> int | None:
@@ -282,6 +296,7 @@ def _queue_rows(group: GroupDescription) -> list[dict[str, Any]]:
             "committed": queue.committed,
             "latest": queue.latest,
             "lag": queue.lag,
+            "lag_seconds": _rounded(queue.lag_seconds),
             "in_flight": _in_flight(group, queue),
             "oldest_at": moment_text(queue.oldest_at),
         }

@@ -113,6 +113,55 @@ def test_a_broadcasting_group_is_where_its_members_are() -> None:
     assert [one.group_id for one in asked] == [8, 9]
 
 
+def test_a_broadcasting_member_that_is_away_is_where_it_was() -> None:
+    wired = Wired()
+    route = wired.broker.create("t", 1)
+    row = route.queues[0]
+    told = g.GroupDescription(
+        group="g", group_id=7, model="broadcasting", strategy="sticky", told_at_ms=70_500,
+        queues=[g.QueueOwner(topic="t", queue_id=0, queue=row.number, shard=row.shard)],
+        members=[g.MemberInfo(member="you", group_id=9)],
+        away=[g.MemberInfo(member="me", group_id=8)],
+    )  # fmt: skip
+    cursors = {
+        8: g.CursorResult(queue=row.number, floor=5, latest=9, lag=4, oldest_at_ms=60_000),
+        9: g.CursorResult(queue=row.number, floor=9, latest=9),
+    }
+
+    def answer(route: Any, header: bytes, _: Any) -> Any:
+        if route.verb == Verb.GROUP_DESCRIBE:
+            return Code.OK, told
+        if route.verb == Verb.CURSORS:
+            asked = decode_header(header, g.Cursors)
+            return Code.OK, g.CursorsReply(queues=[cursors[asked.group_id]])
+        return None
+
+    wired.broker.answer = answer
+    found = run_flow(wired, describe_group("g"))
+    assert ([one.name for one in found.members], found.away) == (["you"], ["me"])
+    assert [(one.owner, one.lag, one.lag_seconds) for one in found.queues] == [
+        ("me", 4, 10.5), ("you", 0, 0.0),
+    ]  # fmt: skip
+    assert (found.lag, found.lag_seconds) == (4, 10.5)
+
+
+def test_how_old_the_oldest_is_is_unknown_where_the_group_has_never_been() -> None:
+    wired = Wired()
+    route = wired.broker.create("t", 1)
+    row = route.queues[0]
+    told = g.GroupDescription(
+        group="g", group_id=7, model="clustering", strategy="sticky", told_at_ms=70_500,
+        queues=[g.QueueOwner(topic="t", queue_id=0, queue=row.number, shard=row.shard)],
+    )  # fmt: skip
+    new = g.CursorResult(queue=row.number, code=Code.GROUP_NOT_FOUND, latest=9)
+    answers = {Verb.GROUP_DESCRIBE: told, Verb.CURSORS: g.CursorsReply(queues=[new])}
+    wired.broker.answer = lambda route, *_: (
+        (Code.OK, answers[route.verb]) if route.verb in answers else None
+    )
+    found = run_flow(wired, describe_group("g"))
+    assert (found.lag, found.lag_seconds, found.oldest_at) == (9, None, None)
+
+
 def test_a_work_group_tells_what_its_receivers_have_in_hand() -> None:
     wired = Wired()
     route = wired.broker.create("t", 2)
@@ -150,12 +199,21 @@ def test_a_work_group_tells_what_its_receivers_have_in_hand() -> None:
     assert (found.lag, found.in_flight) == (12, 5)
 
 
+def test_a_reset_of_a_broadcasting_group_says_whose_queue_it_was() -> None:
+    wired = Wired()
+    results = [g.ResetResult(queue_id=0, queue=2, after=9, message=name) for name in ("me", "you")]
+    wired.broker.answer = answering(Verb.GROUP_RESET, g.GroupResetReply(queues=results))
+    moved = run_flow(wired, reset_offsets("g", "t", "latest", dry_run=False))
+    assert [(one.member, one.queue_id) for one in moved] == [("me", 0), ("you", 0)]
+
+
 def test_a_reset_says_where_queues_were_and_where_they_are() -> None:
     wired = Wired()
     result = g.ResetResult(queue_id=1, queue=2, before=None, after=9)
     wired.broker.answer = answering(Verb.GROUP_RESET, g.GroupResetReply(queues=[result]))
     [moved] = run_flow(wired, reset_offsets("g", "t", {1: 9}, dry_run=True))
     assert (moved.queue_id, moved.before, moved.after) == (1, None, 9)
+    assert moved.member is None
     asked = decode_header(wired.broker.seen[-1][1], g.GroupReset)
     assert asked.dry_run
     assert [(one.queue_id, one.offset) for one in asked.queues] == [(1, 9)]

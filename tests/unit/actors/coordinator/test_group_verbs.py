@@ -57,8 +57,13 @@ def test_broadcasting_gives_everybody_everything_under_ids_of_their_own(
     described = bench.ask(Verb.GROUP_DESCRIBE, g.GroupDescribe(group="billing"))
     assert [one.group_id for one in described.members] == ids
     assert [one.queues for one in described.members] == [4, 4]
+    assert described.away == []
     members[0].leave()
     bench.wait(SETTLE_MS)
+    described = bench.ask(Verb.GROUP_DESCRIBE, g.GroupDescribe(group="billing"))
+    assert [one.member for one in described.members] == ["b"]
+    assert [(one.member, one.group_id) for one in described.away] == [("a", ids[0])]
+    assert described.told_at_ms == bench.clock.now().wall_ms
     assert bench.member("a", model="broadcasting").group_id == ids[0], "it goes on where it was"
     assert list(members[1].listen().queues) == queues
     assert bench.member("c").join()[0] == Code.SUBSCRIPTION_CONFLICT

@@ -146,10 +146,18 @@ def test_a_reset_of_a_topic_that_is_gone_says_so(bench: GroupBench) -> None:
     assert (code, error.message) == (Code.TOPIC_NOT_FOUND, "there is no topic orders (any more)")
 
 
+def test_a_reset_of_a_topic_that_never_was_says_so(bench: GroupBench) -> None:
+    bench.create("orders")
+    bench.member("a").listen()
+    code, error = reset(bench, topic="nosuch")
+    assert (code, error.message) == (Code.TOPIC_NOT_FOUND, "there is no topic nosuch (any more)")
+
+
 def test_what_a_group_reads_is_named(bench: GroupBench) -> None:
     topics = [f"t{number}" for number in range(7)]
     for topic in topics:
         bench.create(topic)
+    bench.create("orders")
     bench.member("a", *topics).listen()
     _, error = reset(bench, topic="orders")
     assert error.message.endswith("it reads t0, t1, t2, t3, t4 and 2 more")

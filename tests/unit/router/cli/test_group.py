@@ -53,6 +53,7 @@ def described(model: str) -> GroupDescription:
         GroupQueue(
             topic="jobs", queue_id=queue_id, shard=0, owner="*" if "work" in model else "ann",
             committed=3, latest=9, lag=6, in_flight=queue_id, oldest_at=None,
+            lag_seconds=61.26 * queue_id,
         )
         for queue_id in (1, 2)
     ]  # fmt: skip
@@ -68,11 +69,12 @@ def test_a_work_group_shows_what_is_in_flight_and_no_strategy(model: str) -> Non
     group = described(model)
     assert _summary(group) == {
         "name": "g", "model": model, "members": 2, "topics": ["jobs"], "queues": 2, "lag": 12,
-        "in_flight": 3,
+        "lag_seconds": 122.5, "in_flight": 3,
     }  # fmt: skip
     record = _record(group)
     assert (record["model"], record["strategy"]) == (model, None)
-    assert (record["lag"], record["in_flight"]) == (12, 3)
+    assert (record["lag"], record["lag_seconds"], record["in_flight"]) == (12, 122.5, 3)
+    assert [row["lag_seconds"] for row in _queue_rows(group)] == [61.3, 122.5]
     assert [(row["owner"], row["in_flight"]) for row in _queue_rows(group)] == [("*", 1), ("*", 2)]
     assert [(row["member"], row["queues"]) for row in _member_rows(group)] == [
         ("ann", 2), ("bob", 2),
