@@ -32,6 +32,7 @@ SHELLS: dict[str, str] = {
     "actors/kernel/supervising.py": "real processes under supervisor.py",
     "client/admin.py": "blocks on a connection",
     "client/aio/*": "the client under an event loop",
+    "client/closing.py": "asks in which process it is",
     "client/consumer.py": "blocks on a connection",
     "client/link/flows.py": "blocks on a connection",
     "client/link/sharing.py": "connections of the process; exit and fork",
