@@ -202,7 +202,7 @@ def test_a_work_group_is_everybodys_and_is_reset_and_deleted_like_others(url: st
         for one, name in ((client, "ann"), (other, "bob")):
             one.insist(Verb.GROUP_LEAVE, g.GroupLeave(group_id=group_id, member=name))
     table = run("group", "describe", "jobs", url=url).stdout.decode()
-    assert "owner  committed  latest  lag  in_flight" in table
+    assert "owner  committed  latest  lag  lag_seconds  in_flight" in table
     assert run("group", "delete", "jobs", "--yes", url=url).returncode == 0
 
 
