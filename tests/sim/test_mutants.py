@@ -45,7 +45,7 @@ HINTS: dict[str, int] = {
     "settles however late": 27,
     "settles whatever the receipt": 27,
     "says that a message stays and does nothing": 27,
-    "tells nobody of what was returned": 30,
+    "tells nobody of what was returned": 210,
     "answers a settle before it is durable": 759,
     "tells shards of grants that are not durable": 432,
     "keeps what was acked through a reset": 19,

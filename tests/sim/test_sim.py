@@ -32,8 +32,8 @@ def test_no_promise_is_broken(group: int) -> None:
     assert totals["replays"] > 100, totals
     assert totals["from_snapshot"] > 5, totals
     assert totals["set_aside"] > 0, totals
-    assert totals["handouts"] > 30, totals
-    assert totals["settles"] > 30, totals
+    assert totals["handouts"] > 10, totals
+    assert totals["settles"] > 10, totals
 
 
 @pytest.mark.parametrize("seed", [0, 3, 11])
